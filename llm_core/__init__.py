@@ -1,0 +1,1 @@
+"""Clean documents to tokenizer, token shards, model; adapted, evaluated, generating. Knows nothing of Prefect or MLflow."""
