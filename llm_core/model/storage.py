@@ -1,4 +1,4 @@
-"""A model in a folder: ``model.safetensors`` (weights), ``config.json`` (shape, and the weights' sha256), tokenizer files.
+"""A model in a folder: ``model.safetensors`` (weights), ``config.json`` (shape, and the weights' sha256), tokenizer.
 
 ``config.json`` is written last and names the hash of the weights, so that a folder that was cut short, or whose
 weights don't belong to it, is found out on loading.
