@@ -133,6 +133,21 @@ class AssistantConfig(TrainConfig):
     max_tokens: int = Field(default=256, ge=1)
 
 
+class PretrainStage(Strict):
+    """Everything that decides what pretraining makes."""
+
+    model: ModelConfig
+    train: PretrainConfig
+
+
+class ClassifierStage(Strict):
+    """Everything that decides what classifier fine-tuning makes. `model` is the shape where it starts from scratch;
+    pretrained weights bring their own."""
+
+    model: ModelConfig
+    train: ClassifierConfig
+
+
 class EvaluateConfig(Strict):
     prompts: tuple[str, ...] = ("The ",)
     """Fixed prompts that the base model continues."""

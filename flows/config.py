@@ -1,0 +1,213 @@
+"""One YAML file is one whole experiment: the leaf configs of both libraries, section by section, plus ``runtime``.
+
+Everything outside ``runtime`` is identity: it decides what comes out, and it enters the fingerprints. Nothing in
+``runtime`` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from data_tools.config import (
+    AnnotateConfig,
+    ClassificationSetConfig,
+    DataRuntime,
+    DeduplicateConfig,
+    IngestConfig,
+    InstructionSetConfig,
+    MixConfig,
+    SelectConfig,
+)
+from flows.config_errors import describe_errors, lines_of
+from flows.config_yaml import apply_override, read_yaml
+from flows.errors import UserError
+from llm_core.config import (
+    AssistantConfig,
+    ClassifierConfig,
+    EvaluateConfig,
+    LlmRuntime,
+    ModelConfig,
+    PretrainConfig,
+    ShardsConfig,
+    TokenizerConfig,
+)
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, values don't change after they were checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TrackingConfig(Strict):
+    """Where MLflow shows the runs. The files that the stages write stay the source of truth."""
+
+    enabled: bool = True
+    uri: str | None = None
+    """None: `MLFLOW_TRACKING_URI`, or a SQLite file in the workspace."""
+    experiment: str = Field(default="groundup", min_length=1, max_length=200)
+
+
+class RuntimeConfig(Strict):
+    """How it is computed and where it is kept. Nothing here changes what comes out."""
+
+    workspace: str = Field(default="workspace", min_length=1)
+    """Folder of artifacts, runs and databases."""
+    data: DataRuntime = DataRuntime()
+    llm: LlmRuntime = LlmRuntime()
+    tracking: TrackingConfig = TrackingConfig()
+
+
+class PipelineConfig(Strict):
+    """Raw text in, a language model out. The sections stand in the order of the stages."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    """What people call this experiment."""
+    ingest: IngestConfig
+    annotate: AnnotateConfig = AnnotateConfig()
+    select: SelectConfig = SelectConfig()
+    deduplicate: DeduplicateConfig = DeduplicateConfig()
+    mix: MixConfig = MixConfig()
+    classification_set: ClassificationSetConfig | None = None
+    """None: no labelled texts, no classifier."""
+    instruction_set: InstructionSetConfig | None = None
+    """None: no conversations, no assistant."""
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    shards: ShardsConfig = ShardsConfig()
+    model: ModelConfig = ModelConfig()
+    pretrain: PretrainConfig = PretrainConfig()
+    classifier: ClassifierConfig | None = None
+    """None: no classifier."""
+    compare_from_scratch: bool = False
+    """Train the same classifier from random weights too, to see what pretraining is worth."""
+    assistant: AssistantConfig | None = None
+    """None: no assistant."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> PipelineConfig:
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _problems(self) -> list[str]:
+        """What each section allows by itself, but not beside the others. Every line begins with the field's path."""
+        found: list[str] = []
+        names = [source.name for source in self.ingest.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            found.append(f"ingest.sources: two sources are called {', '.join(twice)}; give each its own name")
+        if self.select.language is not None and not self.annotate.language:
+            found.append("select.language: needs the signals of annotate.language, which is off; turn it on, or set null")
+        if self.select.gopher_quality is not None and not self.annotate.gopher_quality:
+            found.append(
+                "select.gopher_quality: needs the signals of annotate.gopher_quality, which is off; "
+                "turn it on, or set null"
+            )
+        held_out = self.mix.validation_fraction + self.mix.test_fraction
+        if held_out >= 1:
+            found.append(f"mix: validation_fraction + test_fraction is {held_out:g}, so nothing is left to train on")
+        if self.mix.validation_fraction == 0:
+            found.append("mix.validation_fraction: 0 leaves nothing to measure the model on; evaluate needs more than 0")
+        if self.classifier is not None and self.mix.test_fraction == 0:
+            found.append("mix.test_fraction: 0 leaves nothing to test the classifier on; it needs more than 0")
+        context, batch = self.model.context_length, self.pretrain.batch_tokens
+        if batch % context:
+            below, above = batch // context * context, (batch // context + 1) * context
+            near = f"{below:,} or {above:,}" if below else f"{above:,}"
+            found.append(
+                f"pretrain.batch_tokens: {batch:,} is not a whole number of rows of model.context_length "
+                f"({context:,}) tokens; nearest: {near}"
+            )
+        if self.classifier is not None and self.classification_set is None:
+            found.append("classifier: needs a section classification_set, which says what its labels are")
+        if self.compare_from_scratch and self.classifier is None:
+            found.append("compare_from_scratch: there is no section classifier to compare with")
+        if self.compare_from_scratch and self.classifier is not None and self.classifier.init == "scratch":
+            found.append("compare_from_scratch: classifier.init is 'scratch' already; there is nothing to compare")
+        if self.assistant is not None and self.instruction_set is None:
+            found.append("assistant: needs a section instruction_set, which says what its conversations are")
+        for section in ("classifier", "assistant"):
+            tuned: ClassifierConfig | AssistantConfig | None = getattr(self, section)
+            if tuned is not None and tuned.max_tokens > context:
+                found.append(
+                    f"{section}.max_tokens: {tuned.max_tokens:,} is longer than model.context_length ({context:,}), "
+                    "which is all that the model sees at once"
+                )
+        return found
+
+    @property
+    def workspace(self) -> Path:
+        return Path(self.runtime.workspace).expanduser().absolute()
+
+    def data_runtime(self) -> DataRuntime:
+        """The data part's runtime, with downloads kept in the workspace unless another place is named."""
+        cache = self.runtime.data.cache or str(self.workspace / "cache")
+        return self.runtime.data.model_copy(update={"cache": cache})
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Number the fields: Prefect's form sorts them by ``position``, and by the alphabet without it."""
+        made = handler(schema)
+        _number(made, handler, set())
+        return made
+
+
+def _number(schema: Any, handler: GetJsonSchemaHandler, seen: set[str]) -> None:
+    if isinstance(schema, list):
+        for item in schema:
+            _number(item, handler, seen)
+    elif isinstance(schema, dict):
+        reference = schema.get("$ref")
+        if isinstance(reference, str):
+            if reference not in seen:
+                seen.add(reference)
+                _number(handler.resolve_ref_schema(dict(schema)), handler, seen)
+            return
+        for position, field in enumerate(schema.get("properties", {}).values()):
+            if isinstance(field, dict):
+                field["position"] = position
+                _number({key: value for key, value in field.items() if key != "default"}, handler, seen)
+        for key in ("items", "anyOf", "allOf", "oneOf", "prefixItems"):
+            _number(schema.get(key), handler, seen)
+        if "$ref" not in schema:
+            for key, value in schema.items():
+                if isinstance(value, dict) and "$ref" in value and key != "properties":
+                    _number(value, handler, seen)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConfig:
+    """Read an experiment.
+
+    Args:
+        path: the YAML file.
+        overrides: ``section.key=value`` with a YAML value, such as ``pretrain.steps=50`` or
+            ``evaluate.prompts=["The "]``. List items go by number: ``ingest.sources.0.path=texts``.
+
+    Raises:
+        UserError: the file is missing, isn't YAML, or says something that can't be; the message names the file, the
+            field, the value and what would be allowed.
+    """
+    path = Path(path)
+    raw = read_yaml(path)
+    raw.setdefault("name", path.stem)
+    for override in overrides:
+        apply_override(raw, override)
+    try:
+        return PipelineConfig.model_validate(raw)
+    except ValidationError as error:
+        problems = describe_errors(error, PipelineConfig, lines=lines_of(path), overrides=overrides)
+        raise UserError(problems, where=str(path)) from None
+
+
+def explain_validation_error(error: ValidationError) -> str:
+    """The same words for a configuration that didn't come out of a file (a form, a call)."""
+    return describe_errors(error, PipelineConfig)
