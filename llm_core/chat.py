@@ -36,8 +36,8 @@ def render(
         role, content = message.get("role"), message.get("content")
         if role not in role_ids or not isinstance(content, str):
             raise LlmCoreError(
-                f"message {number} needs a role ({', '.join(ROLES)}) and a content that is text, not {dict(message)!r}.",
-                where="messages",
+                f"a message needs a role ({', '.join(ROLES)}) and a content that is text, not {dict(message)!r}.",
+                where=f"message {number}",
             )
         body = [*tokenizer.encode(content), tokenizer.end_id]
         ids += [role_ids[role], *body]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 
 Piece = tuple[bytes, ...]
 Pair = tuple[bytes, bytes]
@@ -13,7 +14,7 @@ def count_pairs(pieces: dict[Piece, int]) -> Counter[Pair]:
     """How often each two neighbouring tokens occur, over all pieces with their counts."""
     pairs: Counter[Pair] = Counter()
     for piece, count in pieces.items():
-        for pair in zip(piece, piece[1:], strict=False):
+        for pair in pairwise(piece):
             pairs[pair] += count
     return pairs
 
