@@ -148,6 +148,20 @@ class ClassifierStage(Strict):
     train: ClassifierConfig
 
 
+class PretrainStage(Strict):
+    """All that decides what pretraining gives: the shape and the training."""
+
+    model: ModelConfig = ModelConfig()
+    train: PretrainConfig = PretrainConfig()
+
+
+class ClassifierStage(Strict):
+    """All that decides the classifier. The shape counts where it starts from scratch; otherwise it is the model's."""
+
+    model: ModelConfig = ModelConfig()
+    train: ClassifierConfig = ClassifierConfig()
+
+
 class EvaluateConfig(Strict):
     prompts: tuple[str, ...] = ("The ",)
     """Fixed prompts that the base model continues."""

@@ -36,3 +36,9 @@ class Preempted(LlmCoreError):
     """SIGTERM or SIGINT arrived: the state is saved, and the same command resumes it (``EX_TEMPFAIL``)."""
 
     exit_code = 75
+
+
+class DiskFull(LlmCoreError):
+    """There is no room left to write to (``EX_IOERR``). What was there before is untouched."""
+
+    exit_code = 74
