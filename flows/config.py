@@ -106,7 +106,9 @@ class PipelineConfig(Strict):
         if twice:
             found.append(f"ingest.sources: two sources are called {', '.join(twice)}; give each its own name")
         if self.select.language is not None and not self.annotate.language:
-            found.append("select.language: needs the signals of annotate.language, which is off; turn it on, or set null")
+            found.append(
+                "select.language: needs the signals of annotate.language, which is off; turn it on, or set null"
+            )
         if self.select.gopher_quality is not None and not self.annotate.gopher_quality:
             found.append(
                 "select.gopher_quality: needs the signals of annotate.gopher_quality, which is off; "
@@ -116,7 +118,9 @@ class PipelineConfig(Strict):
         if held_out >= 1:
             found.append(f"mix: validation_fraction + test_fraction is {held_out:g}, so nothing is left to train on")
         if self.mix.validation_fraction == 0:
-            found.append("mix.validation_fraction: 0 leaves nothing to measure the model on; evaluate needs more than 0")
+            found.append(
+                "mix.validation_fraction: 0 leaves nothing to measure the model on; evaluate needs more than 0"
+            )
         if self.classifier is not None and self.mix.test_fraction == 0:
             found.append("mix.test_fraction: 0 leaves nothing to test the classifier on; it needs more than 0")
         context, batch = self.model.context_length, self.pretrain.batch_tokens

@@ -199,7 +199,9 @@ def _bounds(field: FieldInfo | None) -> list[str]:
         ):
             if isinstance(item, kind):
                 limit = getattr(item, key)
-                found.append(f"{_BOUND_WORDS[key]} {limit:,}" if isinstance(limit, int) else f"{_BOUND_WORDS[key]} {limit}")
+                found.append(
+                    f"{_BOUND_WORDS[key]} {limit:,}" if isinstance(limit, int) else f"{_BOUND_WORDS[key]} {limit}"
+                )
     return found
 
 

@@ -61,7 +61,9 @@ class Preempted(StageFailed):
     """The stage was told to stop, saved its state and stopped. The same command goes on from there."""
 
     def __init__(self, stage: str, message: str = "") -> None:
-        super().__init__(stage, EXIT_PREEMPTED, message or "stopped; the work is saved. Run the same command to resume.")
+        super().__init__(
+            stage, EXIT_PREEMPTED, message or "stopped; the work is saved. Run the same command to resume."
+        )
 
 
 def chain_of(error: BaseException) -> list[BaseException]:
@@ -93,7 +95,7 @@ def disk_full(error: BaseException, where: str = "") -> DiskFull:
     return DiskFull(
         f"the disk is full{f' (writing {path})' if path else ''}.",
         where=where,
-        fix="Nothing that was finished is lost. Make room (`groundup gc` lists what is no longer used), then run again.",
+        fix="Nothing finished is lost. Make room (`groundup gc` lists what is no longer used), then run again.",
     )
 
 

@@ -134,21 +134,6 @@ class AssistantConfig(TrainConfig):
 
 
 class PretrainStage(Strict):
-    """Everything that decides what pretraining makes."""
-
-    model: ModelConfig
-    train: PretrainConfig
-
-
-class ClassifierStage(Strict):
-    """Everything that decides what classifier fine-tuning makes. `model` is the shape where it starts from scratch;
-    pretrained weights bring their own."""
-
-    model: ModelConfig
-    train: ClassifierConfig
-
-
-class PretrainStage(Strict):
     """All that decides what pretraining gives: the shape and the training."""
 
     model: ModelConfig = ModelConfig()
