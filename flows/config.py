@@ -51,7 +51,8 @@ class TrackingConfig(Strict):
     enabled: bool = True
     uri: str | None = None
     """None: `MLFLOW_TRACKING_URI`, or a SQLite file in the workspace."""
-    experiment: str = Field(default="groundup", min_length=1, max_length=200)
+    experiment: str | None = Field(default=None, min_length=1, max_length=200)
+    """The MLflow experiment, and the beginning of the models' names in its registry. None: the config's `name`."""
 
 
 class RuntimeConfig(Strict):
