@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 Counters = Mapping[str, int | float | str]
@@ -50,7 +50,8 @@ class Display:
     def stage_finished(
         self, stage: NamedStage | str, action: str, counters: Counters | None = None, seconds: float = 0.0
     ) -> None:
-        """``action`` says how it ended: ``completed`` (also ``run``, ``resume``), ``reused`` or ``failed``."""
+        """``action`` says how it ended: ``completed`` (also ``run``, ``resume``), ``reused``, ``failed`` or
+        ``interrupted``."""
 
     def log(self, line: str) -> None:
         """A line worth reading that belongs to no bar."""
@@ -140,7 +141,7 @@ class StageState:
     """What is known about one stage on its way."""
 
     title: str
-    status: str = "waiting"  # waiting, running, completed, reused, failed
+    status: str = "waiting"  # waiting, running, completed, reused, failed, interrupted
     done: float = 0.0
     total: float | None = None
     message: str = ""
@@ -179,7 +180,9 @@ class StageState:
 
 def ending(action: str) -> str:
     """The word for how a stage ended."""
-    return action if action in ("reused", "failed") else "completed"
+    if action == "reuse":
+        return "reused"
+    return action if action in ("reused", "failed", "interrupted") else "completed"
 
 
 # ------------------------------------------------------------------------------------------------------ plain lines
@@ -246,7 +249,7 @@ class PlainDisplay(Display):
             line = f"{stage_name(stage)}: {how}"
             if how != "reused":
                 line += f" {'in' if how == 'completed' else 'after'} {show_seconds(seconds)}"
-            self._write(line + (f" ({told})" if told and how != "failed" else ""))
+            self._write(line + (f" ({told})" if told else ""))
 
     def log(self, line: str) -> None:
         with self._lock:
@@ -333,10 +336,11 @@ class RichDisplay(Display):
             "completed": ("✓" if self._utf8 else "+", "green"),
             "reused": ("=", "blue"),
             "failed": ("✗" if self._utf8 else "x", "bold red"),
+            "interrupted": ("‖" if self._utf8 else "|", "yellow"),
         }
         table = Table.grid(padding=(0, 1))
-        for no_wrap_column in range(4):
-            table.add_column(no_wrap=True, overflow="ellipsis", justify="right" if no_wrap_column == 2 else "left")
+        for _column in range(4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
         with self._lock:
             for state in self._states.values():
                 mark, style = marks[state.status]
@@ -344,7 +348,7 @@ class RichDisplay(Display):
                 table.add_row(Text(mark, style=style), title, *self._cells(state))
         return table
 
-    def _cells(self, state: StageState) -> tuple:
+    def _cells(self, state: StageState) -> tuple[RenderableType, RenderableType]:
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
@@ -352,9 +356,10 @@ class RichDisplay(Display):
             return Text("waiting", style="dim"), Text("")
         if state.status == "reused":
             return Text("reused", style="blue"), Text(state.counters, style="dim")
-        if state.status in ("completed", "failed"):
-            style = "green" if state.status == "completed" else "red"
-            return Text(show_seconds(state.seconds), style=style), Text(state.counters, style="dim")
+        if state.status != "running":
+            style = {"completed": "green", "failed": "red"}.get(state.status, "yellow")
+            said = show_seconds(state.seconds) if state.status == "completed" else state.status
+            return Text(said, style=style), Text(state.counters, style="dim")
         elapsed = time.monotonic() - state.started
         details = [state.amount()] if state.done or state.total else []
         if state.rate:

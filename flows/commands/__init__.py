@@ -1,0 +1,1 @@
+"""The commands of `groundup`, a file for each group. Heavy imports stay inside the functions that need them."""

@@ -1,0 +1,130 @@
+"""`groundup run` and `groundup plan`: build everything that a configuration asks for, or say what would be built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.commands.config import ConfigArgument, SetOption
+from flows.commands.workspace import VARIABLE, WorkspaceOption, use_workspace
+
+if TYPE_CHECKING:
+    from flows.config import PipelineConfig
+    from flows.lineage.plan import PlannedStage
+
+
+def load_for(
+    config: Path, overrides: list[str] | None, workspace: Path | None, *, offline: bool = False
+) -> PipelineConfig:
+    """The configuration, with the workspace that was asked for (its own, unless an option or variable names one)."""
+    import os
+
+    from flows.config import load_config
+
+    said = list(overrides or ())
+    chosen = str(workspace) if workspace is not None else os.environ.get(VARIABLE)
+    loaded = load_config(config, said)
+    runtime = loaded.runtime
+    # Not by way of an override: a path may hold what YAML would read as something else.
+    folder = use_workspace(chosen or runtime.workspace)
+    data = runtime.data.model_copy(update={"offline": True}) if offline else runtime.data
+    return loaded.model_copy(update={"runtime": runtime.model_copy(update={"workspace": str(folder), "data": data})})
+
+
+def run(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    workspace: WorkspaceOption = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the live list.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Hash every file of what is reused.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask the network; use the cache.")] = False,
+    force: Annotated[
+        list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again (repeatable).")
+    ] = None,
+) -> None:
+    """Build everything that CONFIG asks for. What is there already is reused; what was interrupted is resumed."""
+    import sys
+    import time
+
+    began = time.monotonic()
+    from flows.commands.summary import closing_summary
+    from flows.display import choose_display, use_display
+    from flows.environment import prepare_environment
+    from flows.lineage.store import Store
+    from flows.prefect_logs import send_prefect_logs_to
+
+    loaded = load_for(config, overrides, workspace, offline=offline)
+    folder = loaded.workspace
+    prepare_environment(folder)
+    send_prefect_logs_to(folder / "logs" / "prefect.log")
+    store = Store(folder)
+    if force:
+        forget(store.plan(loaded), force)
+    planned = store.plan(loaded, verify=verify)
+    print(f"groundup run {config} in {folder}", flush=True)
+    with use_display(choose_display([one.stage for one in planned], plain=plain)):
+        from flows.pipeline import build_language_model
+
+        build_language_model(loaded)
+    sys.stdout.flush()
+    closing_summary(folder, seconds=time.monotonic() - began)
+
+
+def forget(planned: Sequence[PlannedStage], stages: Sequence[str]) -> None:
+    """Drop the artifacts of ``stages``, so that they are made again.
+
+    Raises:
+        UserError: there is no such stage in this configuration.
+        ArtifactLocked: another run is writing one of them.
+    """
+    import shutil
+
+    from flows.errors import UserError
+    from flows.lineage.lock import ArtifactLock
+    from flows.lineage.manifest import LOCK, MANIFEST
+
+    paths = {one.name: one.path for one in planned}
+    for stage in stages:
+        if stage not in paths:
+            raise UserError(f"this configuration has no stage {stage!r}", "--force", f"stages: {', '.join(paths)}")
+    for folder in (paths[stage] for stage in stages):
+        if not folder.is_dir():
+            continue
+        lock = ArtifactLock(folder)
+        lock.acquire()
+        try:
+            (folder / MANIFEST).unlink(missing_ok=True)  # it stops being an artifact before it is taken apart
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != LOCK:
+                    path.unlink()
+        finally:
+            lock.release()
+
+
+def plan(config: ConfigArgument, overrides: SetOption = None, workspace: WorkspaceOption = None) -> None:
+    """Say what `run` would do: each stage, its fingerprint, reuse, resume or run, and why."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from flows.lineage.store import Store
+
+    loaded = load_for(config, overrides, workspace)
+    planned = Store(loaded.workspace).plan(loaded)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("stage", "fingerprint", "action"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("why")
+    styles = {"reuse": "blue", "resume": "yellow", "run": "green"}
+    for one in planned:
+        action = Text(one.action, style=styles.get(one.action, ""))
+        table.add_row(one.stage.name, one.fingerprint[:12], action, Text(one.why, style="dim"))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    left = sum(one.action != "reuse" for one in planned)
+    console.print(f"\n{len(planned)} stages, {left} to run, in {loaded.workspace}")
