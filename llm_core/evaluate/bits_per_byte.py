@@ -1,0 +1,178 @@
+"""Bits per byte: how many bits the model needs to tell one byte of held-out text.
+
+A loss per token can't be compared between tokenizers: longer tokens are harder to guess and there are fewer of them.
+Divided by the bytes of the text it can, and also with compressors, which need their bits per byte too.
+
+    bits per byte = (sum of the loss over all tokens, in nats) / ln 2 / (UTF-8 bytes of the text)
+
+The tokens that close the documents are paid for in the numerator and bring no bytes.
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from llm_core.model.transformer import Transformer
+from llm_core.shards.format import read_index
+from llm_core.shards.loader import TokenRows
+from llm_core.train.batches import IGNORE, Batch, Example, in_order, token_batch
+from llm_core.train.objectives import next_token
+
+#: Tokens in one forward pass.
+BATCH_TOKENS = 8192
+
+
+@dataclass(frozen=True)
+class LanguageModelLoss:
+    loss_sum: float
+    """nats"""
+    tokens: int
+    """Targets that were predicted."""
+    bytes: int
+    """UTF-8 bytes that they stand for."""
+
+    @property
+    def loss(self) -> float:
+        """nats per token"""
+        return self.loss_sum / max(1, self.tokens)
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(min(self.loss, 700.0))
+
+    @property
+    def bits_per_byte(self) -> float:
+        return bits_per_byte(self.loss_sum, self.bytes)
+
+
+def bits_per_byte(nats: float, text_bytes: int) -> float:
+    return nats / math.log(2) / max(1, text_bytes)
+
+
+def loss_on_rows(
+    model: Transformer,
+    rows: TokenRows,
+    byte_lengths: np.ndarray,
+    limit: int | None,
+    device: torch.device,
+    tick: Callable[[], None],
+) -> LanguageModelLoss:
+    """The loss on the first ``limit`` rows of a split, each row with nothing before it. Cheap, for use in training."""
+    count = len(rows) if limit is None else min(limit, len(rows))
+    size = max(1, BATCH_TOKENS // rows.context_length)
+    loss_sum, tokens, text_bytes = 0.0, 0, 0
+    for start in range(0, count, size):
+        tick()
+        piece = np.stack([rows.row(i) for i in range(start, min(count, start + size))])
+        loss, valid = next_token(model, token_batch(piece).to(device))
+        loss_sum += loss.item()
+        tokens += valid
+        text_bytes += int(byte_lengths[piece[:, 1:]].sum())
+    return LanguageModelLoss(loss_sum, tokens, text_bytes)
+
+
+def loss_on_documents(
+    model: Transformer,
+    documents: Sequence[Sequence[int]],
+    text_bytes: int,
+    eot_id: int,
+    pad_id: int,
+    device: torch.device,
+    tick: Callable[[], None],
+) -> LanguageModelLoss:
+    """The loss on whole documents, each by itself after <|endoftext|>, its own closing <|endoftext|> included.
+
+    Documents that are longer than the window go through it in windows that overlap by half; every token is counted
+    once, in the window where it has the most text before it.
+
+    Args:
+        documents: token ids without <|endoftext|>.
+        text_bytes: UTF-8 bytes of all of them.
+    """
+    context = model.config.context_length
+    windows = [window for document in documents for window in _windows([eot_id, *document, eot_id], context)]
+    longest = max((len(window.tokens) for window in windows), default=1)
+    loss_sum, tokens = 0.0, 0
+    for _, batch in in_order(windows, pad_id, max(1, BATCH_TOKENS // longest)):
+        tick()
+        loss, valid = next_token(model, batch.to(device))
+        loss_sum += loss.item()
+        tokens += valid
+    return LanguageModelLoss(loss_sum, tokens, text_bytes)
+
+
+def _windows(ids: list[int], context: int) -> list[Example]:
+    """Cut one document; targets that an earlier window counted are ignored."""
+    targets = ids[1:]
+    windows: list[Example] = []
+    counted = start = 0
+    while counted < len(targets):
+        end = min(start + context, len(targets))
+        wanted = [IGNORE] * (counted - start) + targets[counted:end]
+        windows.append(Example(ids[start:end], wanted))
+        counted = end
+        start = end - context // 2
+    return windows
+
+
+def loss_on_examples(
+    model: Transformer,
+    examples: Sequence[Example],
+    pad_id: int,
+    device: torch.device,
+    tick: Callable[[], None],
+) -> LanguageModelLoss:
+    """The loss on fine-tuning rows, over the targets that count. Bytes aren't known here: 0."""
+    longest = max((len(example.tokens) for example in examples), default=1)
+    loss_sum, tokens = 0.0, 0
+    batches: list[Batch] = [batch for _, batch in in_order(examples, pad_id, max(1, BATCH_TOKENS // longest))]
+    for batch in batches:
+        tick()
+        loss, valid = next_token(model, batch.to(device))
+        loss_sum += loss.item()
+        tokens += valid
+    return LanguageModelLoss(loss_sum, tokens, 0)
+
+
+def split_tokens(shards: Path, split: str) -> np.ndarray:
+    """All token ids of a split, one after another (int64)."""
+    index = read_index(shards)
+    dtype = np.dtype(index.dtype).newbyteorder("<")
+    files = [np.memmap(Path(shards) / file.name, dtype=dtype, mode="r") for file in index.splits[split].files]
+    return np.concatenate(files).astype(np.int64) if files else np.zeros(0, dtype=np.int64)
+
+
+def token_unigram_bits_per_byte(
+    train: np.ndarray, validation: np.ndarray, vocab_size: int, validation_bytes: int
+) -> float:
+    """A model that knows how frequent each token is and nothing else; add-one smoothing on the train split."""
+    counts = np.bincount(train, minlength=vocab_size) + 1.0
+    nats = -np.log(counts / counts.sum())
+    return bits_per_byte(float(nats[validation].sum()), validation_bytes)
+
+
+def byte_unigram_bits_per_byte(train: bytes, validation: bytes) -> float:
+    """A model that knows how frequent each byte is and nothing else; add-one smoothing on the train split."""
+    counts = np.bincount(np.frombuffer(train, dtype=np.uint8), minlength=256) + 1.0
+    nats = -np.log(counts / counts.sum())
+    return bits_per_byte(float(nats[np.frombuffer(validation, dtype=np.uint8)].sum()), len(validation))
+
+
+def xz_bits_per_byte(content: bytes) -> float:
+    """What `xz -9e` makes of ``content``, in bits per byte of it."""
+    return 8 * len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)) / max(1, len(content))
+
+
+def zstd_bits_per_byte(content: bytes) -> float:
+    """What `zstd -19` makes of ``content``, in bits per byte of it."""
+    import pyarrow as pa
+
+    compressed = pa.Codec("zstd", compression_level=19).compress(content, asbytes=True)
+    return 8 * len(compressed) / max(1, len(content))

@@ -1,0 +1,181 @@
+"""AdamW, and Muon for the matrices inside the blocks. Every parameter is in exactly one group, and that is asserted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from llm_core.config import OptimizerConfig
+from llm_core.errors import LlmCoreError
+
+#: Nesterov momentum of Muon; Jordan et al. 2024.
+MUON_MOMENTUM = 0.95
+#: Coefficients of the quintic iteration, tuned for the steepest slope at zero; Jordan et al. 2024.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS = 5
+
+Named = dict[str, nn.Parameter]
+
+
+@dataclass(frozen=True)
+class ParameterGroups:
+    """Names to parameters, by how they are updated."""
+
+    muon: Named
+    """2-D weights inside the blocks, where Muon is asked for."""
+    decayed: Named
+    """Other weights of two or more dimensions: AdamW with weight decay."""
+    plain: Named
+    """Norms and biases: AdamW without decay."""
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> ParameterGroups:
+    """Put every trainable parameter of ``model`` into exactly one group.
+
+    A tied matrix has one name and one place. The embedding and the head never go to Muon: their rows are
+    looked up one by one, which is not what orthogonalizing a whole matrix is for.
+    """
+    muon: Named = {}
+    decayed: Named = {}
+    plain: Named = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        in_block = "blocks." in name
+        if config.name == "muon" and parameter.ndim == 2 and in_block:
+            muon[name] = parameter
+        elif parameter.ndim >= 2:
+            decayed[name] = parameter
+        else:
+            plain[name] = parameter
+    placed = [id(p) for group in (muon, decayed, plain) for p in group.values()]
+    wanted = {id(p) for p in model.parameters() if p.requires_grad}
+    assert len(placed) == len(set(placed)), "a parameter is in two optimizer groups"
+    assert set(placed) == wanted, "a parameter is in no optimizer group"
+    return ParameterGroups(muon, decayed, plain)
+
+
+def newton_schulz(matrices: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
+    """The nearest (semi-)orthogonal matrix of each, roughly: U V^T of the singular value decomposition U S V^T.
+
+    A quintic polynomial is applied again and again; it moves all singular values to between 0.7 and 1.2 without
+    ever computing them. Jordan et al. 2024, https://kellerjordan.github.io/posts/muon
+
+    Args:
+        matrices: (count, rows, columns); all of them go through each product together.
+
+    Returns:
+        (count, rows, columns) in bfloat16, which is all the precision that this needs.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:  # the products below are square in the number of rows: make that the shorter side
+        x = x.mT
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # singular values into [0, 1]
+    for _ in range(steps):
+        gram = x @ x.mT  # (count, rows, rows)
+        x = a * x + (b * gram + c * (gram @ gram)) @ x
+    return x.mT if tall else x
+
+
+class Muon:
+    """Momentum, orthogonalized (Jordan et al. 2024): every direction of a matrix moves equally far.
+
+    The rate is scaled by sqrt(max(1, rows / columns)), the convention of the original; so ``lr`` is the size of the
+    update's singular values and doesn't depend on the width. Weight decay is decoupled, as in AdamW.
+
+    Matrices of one shape are stacked and go through Newton-Schulz as one batch.
+    """
+
+    def __init__(self, parameters: Named, *, lr: float, weight_decay: float) -> None:
+        self.parameters, self.lr, self.weight_decay = parameters, lr, weight_decay
+        self.momentum = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        by_shape: dict[torch.Size, list[str]] = defaultdict(list)
+        for name, parameter in parameters.items():
+            by_shape[parameter.shape].append(name)
+        self._stacks = list(by_shape.values())
+
+    @torch.no_grad()
+    def step(self, share: float) -> None:
+        for names in self._stacks:
+            weights: list[Tensor] = [self.parameters[name] for name in names]
+            gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in weights]
+            momenta = [self.momentum[name] for name in names]
+            torch._foreach_lerp_(momenta, gradients, 1.0 - MUON_MOMENTUM)
+            ahead = torch._foreach_lerp(gradients, momenta, MUON_MOMENTUM)  # Nesterov: look one step ahead
+            updates = newton_schulz(torch.stack(ahead)).to(weights[0].dtype)
+            rows, columns = weights[0].shape
+            rate = self.lr * share
+            torch._foreach_mul_(weights, 1.0 - rate * self.weight_decay)
+            torch._foreach_add_(weights, updates.unbind(0), alpha=-rate * max(1.0, rows / columns) ** 0.5)
+
+
+class Optimizer:
+    """AdamW alone, or Muon and AdamW side by side, behind one ``step``.
+
+    Its state is a flat dictionary of named tensors (:meth:`state`), so that a checkpoint needs no pickle.
+    """
+
+    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+        self.groups = parameter_groups(model, config)
+        self.config = config
+        self.muon = Muon(self.groups.muon, lr=config.muon_lr, weight_decay=config.weight_decay)
+        self._named = self.groups.decayed | self.groups.plain
+        groups = [
+            {"params": list(self.groups.decayed.values()), "weight_decay": config.weight_decay},
+            {"params": list(self.groups.plain.values()), "weight_decay": 0.0},
+        ]
+        self.adamw = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=config.lr,
+            betas=config.betas,
+            eps=config.eps,
+            fused=True,  # one pass over all memory; half the time of the default on the CPU too
+        )
+
+    def step(self, share: float) -> None:
+        """Update every parameter at ``share`` of the peak learning rates."""
+        for group in self.adamw.param_groups:
+            group["lr"] = self.config.lr * share
+        self.adamw.step()
+        self.muon.step(share)
+
+    def zero_grad(self) -> None:
+        for parameters in (self.groups.muon, self._named):
+            for parameter in parameters.values():
+                parameter.grad = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor of the state under ``kind.parameter``. AdamW's is empty before the first step."""
+        tensors = {f"muon_momentum.{name}": tensor for name, tensor in self.muon.momentum.items()}
+        for name, parameter in self._named.items():
+            for kind, tensor in self.adamw.state.get(parameter, {}).items():
+                tensors[f"adamw_{kind}.{name}"] = tensor
+        return tensors
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what :meth:`state` gave.
+
+        Raises:
+            LlmCoreError: the tensors are those of another model or optimizer.
+        """
+        expected = {f"muon_momentum.{name}" for name in self.muon.momentum}
+        if any(name.startswith("adamw_") for name in tensors):
+            kinds = ("exp_avg", "exp_avg_sq", "step")
+            expected |= {f"adamw_{kind}.{name}" for kind in kinds for name in self._named}
+        if expected != set(tensors):
+            strange = sorted(expected ^ set(tensors))
+            raise LlmCoreError(f"the optimizer's state belongs to another model ({strange[0]} and others).")
+        for name, momentum in self.muon.momentum.items():
+            momentum.copy_(tensors[f"muon_momentum.{name}"])
+        for name, parameter in self._named.items():
+            if f"adamw_step.{name}" in tensors:
+                self.adamw.state[parameter] = {
+                    kind: tensors[f"adamw_{kind}.{name}"].to(parameter.device, copy=True)
+                    for kind in ("step", "exp_avg", "exp_avg_sq")
+                }

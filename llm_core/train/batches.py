@@ -1,0 +1,139 @@
+"""What a training step reads, as a function of the step. There is no iterator, so there is no position to save."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llm_core.shards.loader import TokenRows
+from llm_core.shards.order import permute
+
+#: Targets with this value don't count.
+IGNORE = -100
+#: Batches that are sorted by length together. More waste less padding, and mix lengths less from step to step.
+POOL_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for one forward pass."""
+
+    tokens: Tensor
+    """(rows, time) int64, padded on the right; a causal model never looks at the padding."""
+    targets: Tensor
+    """(rows, time) int64 next tokens, or (rows,) classes; IGNORE where nothing is to be learned."""
+    lengths: Tensor
+    """(rows,) int64 tokens without padding."""
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.tokens.to(device), self.targets.to(device), self.lengths.to(device))
+
+
+class BatchSource(Protocol):
+    """Training data: everything about step ``step``, in pieces that fit into memory."""
+
+    def micro_batches(self, step: int, rows: int) -> list[Batch]:
+        """All rows of update ``step`` (0, 1, ...), at most ``rows`` of them in one piece."""
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows in a whole batch."""
+
+
+def token_batch(rows: np.ndarray) -> Batch:
+    """Rows of (count, time + 1) token ids: the inputs are all but the last, the targets all but the first."""
+    tokens = torch.from_numpy(rows)
+    lengths = torch.full((len(rows),), rows.shape[1] - 1)
+    return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), lengths)
+
+
+class TokenBatches:
+    """Pretraining: rows of equal length, in the shards' own shuffled order."""
+
+    def __init__(self, rows: TokenRows, batch_tokens: int, seed: int) -> None:
+        self.rows, self.seed = rows, seed
+        self.batch_rows = max(1, round(batch_tokens / rows.context_length))
+
+    def micro_batches(self, step: int, rows: int) -> list[Batch]:
+        batch = self.rows.batch(step * self.batch_rows, self.batch_rows, self.seed)
+        return [token_batch(batch[start : start + rows]) for start in range(0, len(batch), rows)]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row of fine-tuning: ids and, for each, what is to be learned there."""
+
+    tokens: list[int]
+    targets: list[int] | int
+    """As long as ``tokens``, IGNORE where nothing counts; or the number of a class."""
+
+
+def pad(examples: Sequence[Example], pad_id: int) -> Batch:
+    """Rows as long as the longest of ``examples``, padded on the right."""
+    lengths = [len(example.tokens) for example in examples]
+    tokens = np.full((len(examples), max(lengths)), pad_id, dtype=np.int64)
+    targets = np.full(tokens.shape, IGNORE, dtype=np.int64)
+    classes: list[int] = []
+    for row, example in enumerate(examples):
+        tokens[row, : lengths[row]] = example.tokens
+        if isinstance(example.targets, int):
+            classes.append(example.targets)
+        else:
+            targets[row, : lengths[row]] = example.targets
+    wanted = torch.tensor(classes) if classes else torch.from_numpy(targets)
+    return Batch(torch.from_numpy(tokens), wanted, torch.tensor(lengths))
+
+
+class ExampleBatches:
+    """Fine-tuning: examples of different lengths, similar ones together so that little is spent on padding.
+
+    Every epoch is a new keyed permutation, cut into pools of a few batches; each pool is sorted by length and cut
+    into batches, and the batches are shuffled. Every example comes once an epoch; an epoch's last batch may be
+    smaller.
+    """
+
+    def __init__(self, examples: Sequence[Example], batch_examples: int, pad_id: int, seed: int) -> None:
+        self.examples, self.pad_id, self.seed = examples, pad_id, seed
+        self.batch_rows = min(batch_examples, len(examples))
+        self.steps_per_epoch = -(-len(examples) // self.batch_rows)
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+
+    def epoch(self, epoch: int) -> list[list[int]]:
+        """The examples' numbers in each batch of ``epoch``."""
+        if self._epoch[0] != epoch:
+            n, size = len(self.examples), self.batch_rows
+            order = [permute(self.seed, epoch, index, n) for index in range(n)]
+            batches: list[list[int]] = []
+            for start in range(0, n, size * POOL_BATCHES):
+                pool = sorted(order[start : start + size * POOL_BATCHES], key=lambda i: len(self.examples[i].tokens))
+                batches += [pool[at : at + size] for at in range(0, len(pool), size)]
+            count = len(batches)
+            shuffled = [batches[permute(self.seed + 1, epoch, index, count)] for index in range(count)]
+            self._epoch = (epoch, shuffled)
+        return self._epoch[1]
+
+    def micro_batches(self, step: int, rows: int) -> list[Batch]:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        batch = [self.examples[index] for index in self.epoch(epoch)[position]]
+        return [pad(batch[start : start + rows], self.pad_id) for start in range(0, len(batch), rows)]
+
+
+def digest_of(examples: Sequence[Example]) -> str:
+    """sha256 over all ids and targets, so that a checkpoint knows its data."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr((example.tokens, example.targets)).encode())
+    return digest.hexdigest()
+
+
+def in_order(examples: Sequence[Example], pad_id: int, rows: int) -> list[tuple[list[int], Batch]]:
+    """All examples for evaluation, longest first so that memory runs out at once or never: (their numbers, batch)."""
+    order = sorted(range(len(examples)), key=lambda i: (-len(examples[i].tokens), i))
+    pieces = [order[start : start + rows] for start in range(0, len(order), rows)]
+    return [(piece, pad([examples[i] for i in piece], pad_id)) for piece in pieces]
