@@ -37,6 +37,11 @@ def is_unknown(error: Exception) -> bool:
     return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
 
+def is_unreachable(error: Exception) -> bool:
+    """The server is down or hangs. MLflow has no type for it, only these words."""
+    return isinstance(error, ConnectionError | TimeoutError) or "API request to" in str(error)
+
+
 def short(error: Exception) -> str:
     """The first line of an error; MLflow's can be pages long."""
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""

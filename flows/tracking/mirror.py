@@ -114,7 +114,9 @@ class Mirror:
                     client = self._connect(uri)
                 reconcile(self.record_path, client, ledger, made_by=made_by)
                 failures = 0
-                self._failing = False
+                if self._failing:
+                    self._failing = False
+                    self._say("MLflow answers again and has what it missed")
                 if last:
                     self._complete = True
                     return
@@ -128,13 +130,13 @@ class Mirror:
                 self._failing = True
                 if is_unknown(error):
                     ledger.forget()
-                if last and not self._keep_going():
-                    return
+                if last and (failures > 1 or not self._keep_going()):
+                    return  # one more try at the end is enough; sync does the rest
             pause = min(self._poll * 2**failures, LONGEST_PAUSE_SECONDS)
-            if last:  # a short second chance within the time that stop() grants
+            if last:
                 time.sleep(min(0.5, self._poll))
-            else:
-                self._stopping.wait(pause)
+            elif self._stopping.wait(pause):
+                failures = 0
 
     def _keep_going(self) -> bool:
         return self._deadline is None or time.monotonic() < self._deadline

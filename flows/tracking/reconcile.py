@@ -127,10 +127,10 @@ class Reconciliation:
         return str(run.info.run_id)
 
     def end(self, name: str, run_id: str, status: str, finished: Any) -> None:
-        """Give the run the state of the record. A "running" record of a dead process was killed."""
+        """Give the run the state of the record. What is "running" although nobody works on it was killed."""
         state = snapshot.STAGE_STATUS[status]
         if state == "RUNNING":
-            if not self.dead:
+            if not self.dead and self.record.status == "running":
                 return
             state = "KILLED"
         end_time = milliseconds(finished) or int(self.record.path.stat().st_mtime * 1000)

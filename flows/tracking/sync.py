@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from flows.run_record import RunRecord, all_runs
 from flows.tracking import metric_log, snapshot
-from flows.tracking.connection import connect, is_unknown, resolve_uri, short
-from flows.tracking.ledger import Ledger, exclusive, ledger_path, lock_path, makers
+from flows.tracking.connection import connect, is_unknown, is_unreachable, resolve_uri, short
+from flows.tracking.ledger import Ledger, exclusive, ledger_path, lock_path, makers, without_password
 from flows.tracking.reconcile import PARENT, find_runs, reconcile
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ WORKED_ON = frozenset({"running", "completed", "failed", "interrupted"})
 class SyncReport:
     """What :func:`sync` did and found."""
 
-    uri: str
+    uris: list[str] = field(default_factory=list)
+    """The MLflow addresses that were written to, without passwords."""
     runs: int = 0
     """Runs of the workspace that MLflow now has been told about."""
     added_runs: int = 0
@@ -49,18 +50,18 @@ class SyncReport:
 
     def summary(self) -> str:
         """One line for people."""
-        parts = [f"{self.runs} runs, {self.points:,} metric points in MLflow ({self.added_runs} runs and "
-                 f"{self.added_points:,} points of them new)"]  # fmt: skip
-        parts += [f"{len(items)} {word}" for word, items in self._rest() if items]
-        return ", ".join(parts)
+        new = f"{self.added_runs} runs and {self.added_points:,} points of them new"
+        parts = [f"{self.runs} pipeline runs with {self.points:,} metric points are in MLflow ({new})"]
+        rest = {
+            "still running": self.busy,
+            "deleted in MLflow and left alone": self.deleted,
+            "failed": self.failed,
+            "incomplete": self.missing,
+        }
+        return ", ".join(parts + [f"{len(items)} {what}" for what, items in rest.items() if items])
 
-    def _rest(self) -> list[tuple[str, list[str]]]:
-        return [
-            ("still running", self.busy),
-            ("deleted in MLflow and left alone", self.deleted),
-            ("failed", self.failed),
-            ("incomplete", self.missing),
-        ]
+    def __str__(self) -> str:
+        return "\n".join([self.summary(), *self.failed, *self.missing])
 
 
 def sync(
@@ -73,7 +74,8 @@ def sync(
     """Replay every run of a workspace into MLflow. Call it as often as you like.
 
     Args:
-        tracking_uri: None means `MLFLOW_TRACKING_URI`, or the database of the workspace.
+        tracking_uri: None means what the config of each run says (`runtime.tracking.uri`), otherwise
+            `MLFLOW_TRACKING_URI`, otherwise the database of the workspace.
         log: takes a line for each run.
 
     Raises:
@@ -81,27 +83,40 @@ def sync(
     """
     began = time.monotonic()
     workspace = Path(workspace).absolute()
-    uri = resolve_uri(tracking_uri, workspace)
-    connection = client(uri)
     records = all_runs(workspace)
     limits = continued_at(records)
-    report = SyncReport(Ledger(Path("mlflow.json"), uri).target)
+    report = SyncReport()
+    connections: dict[str, MlflowClient] = {}
+    unanswered: dict[str, int] = {}
     for record in records:
+        uri = resolve_uri(tracking_uri or configured_uri(record), workspace)
+        if (address := without_password(uri)) not in report.uris:
+            report.uris.append(address)
         with exclusive(lock_path(record.path)) as held:
             if not held:
                 report.busy.append(record.run_id)
                 continue
             try:
-                _sync_run(record, limits.get(record.run_id, {}), uri, connection, report)
+                if unanswered.get(uri, 0) >= 2:  # it is down; asking it about each of a thousand runs would take hours
+                    raise ConnectionError(f"{address} didn't answer for the runs before this one")
+                if uri not in connections:
+                    connections[uri] = client(uri)
+                _sync_run(record, limits.get(record.run_id, {}), uri, connections[uri], report)
             except Exception as error:
+                unanswered[uri] = unanswered.get(uri, 0) + int(is_unreachable(error))
                 report.failed.append(f"{record.run_id}: {short(error)}")
                 log(report.failed[-1])
-                if len(report.failed) >= 3 and not report.runs:
-                    break  # the server is down; asking for every run of a long history would take minutes
             else:
+                unanswered[uri] = 0
                 log(f"{record.run_id}: {record.name}")
     report.seconds = time.monotonic() - began
     return report
+
+
+def configured_uri(record: RunRecord) -> str | None:
+    """`runtime.tracking.uri` of the run's config."""
+    tracking = (record.config.get("runtime") or {}).get("tracking") or {}
+    return tracking.get("uri") or None
 
 
 def _sync_run(record: RunRecord, until: dict[str, float], uri: str, client: MlflowClient, report: SyncReport) -> None:
