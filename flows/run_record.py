@@ -7,6 +7,7 @@ editor) can read it at any time, while the run goes on and long after.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -54,13 +55,20 @@ class RunRecord(BaseModel):
     _path: Path | None = PrivateAttr(default=None)
 
     @classmethod
-    def create(cls, workspace: Path, name: str, config: dict[str, Any], run_id: str | None = None) -> RunRecord:
+    def create(
+        cls,
+        workspace: Path,
+        name: str,
+        config: dict[str, Any],
+        run_id: str | None = None,
+        stages: Sequence[StageRecord] = (),
+    ) -> RunRecord:
         """A new record in its own folder, saved. Run ids sort by time."""
         now = datetime.now(UTC)
         run_id = run_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         folder = workspace / "runs" / run_id
         folder.mkdir(parents=True)
-        record = cls(run_id=run_id, name=name, config=config, started=now)
+        record = cls(run_id=run_id, name=name, config=config, started=now, stages=list(stages))
         record._path = folder / "run.json"
         record.save()
         return record

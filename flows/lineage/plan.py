@@ -90,14 +90,15 @@ def why_new(stage: Stage, inputs: Mapping[str, str], before: Mapping[str, Planne
     recorded = {record.name: record.fingerprint for record in latest.inputs}
     if stage.name == "ingest":
         changed = sorted(n for n in {*inputs, *recorded} if inputs.get(n) != recorded.get(n))
-        reasons += [f"source {name} is {_became(name, recorded, inputs)}" for name in changed[:3]]
+        reasons += [f"source {name} changed{_became(name, recorded, inputs)}" for name in changed[:3]]
         if len(changed) > 3:
             reasons.append(f"and {len(changed) - 3} more sources")
     elif not reasons:
-        for name in {**inputs, **recorded}:
-            if inputs.get(name) != recorded.get(name):
-                producer = before[name].name if name in before else name
-                reasons.append(f"{producer} is {_became(name, recorded, inputs)}")
+        changed = [n for n in {**inputs, **recorded} if inputs.get(n) != recorded.get(n)]
+        made_by = {record.name: record.stage for record in latest.inputs} | {n: p.name for n, p in before.items()}
+        if changed:
+            told = ", ".join(made_by[n] + _became(n, recorded, inputs) for n in changed)
+            reasons.append(f"{'an input' if len(changed) == 1 else 'inputs'} changed: {told},")
     if not reasons:
         return "never made with these settings"
     shown = "; ".join(reasons[:3]) + (f"; and {len(reasons) - 3} more" if len(reasons) > 3 else "")
@@ -106,8 +107,8 @@ def why_new(stage: Stage, inputs: Mapping[str, str], before: Mapping[str, Planne
 
 def _became(name: str, old: Mapping[str, str], new: Mapping[str, str]) -> str:
     if name not in old:
-        return "new"
-    return "gone" if name not in new else "another one"
+        return " (new)"
+    return "" if name in new else " (gone)"
 
 
 def differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:

@@ -164,6 +164,7 @@ class Store:
         inputs: Sequence[InputRecord] = (),
         *,
         prefect_run_id: str | None = None,
+        verify: bool = False,
         lock: ArtifactLock | None = None,
     ) -> Iterator[Writer]:
         """The folder of an artifact, for one writer. Call :meth:`Writer.publish` at the end; a block that leaves in
@@ -178,7 +179,7 @@ class Store:
         writer = Writer(self, stage, fingerprint, tuple(inputs), folder, lock, prefect_run_id)
         try:
             # Another run may have finished it while this one was on its way.
-            writer.manifest = self.find(stage.name, fingerprint, writer.input_digests)
+            writer.manifest = self.find(stage.name, fingerprint, writer.input_digests, verify=verify)
             if writer.manifest is None:
                 writer._prepare()
             yield writer

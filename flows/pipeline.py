@@ -1,0 +1,49 @@
+"""The whole chain, from raw text to an evaluated model.
+
+``run("mix", unique)`` reads: have the artifact of stage ``mix``, which is made from ``unique``. It is reused if it is
+there, resumed if it was interrupted, and made if it is missing (flows/runner.py). A stage that the configuration
+doesn't ask for is None, and so is everything about it. What each stage does, and with which settings, stands in
+flows/stages.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.config import PipelineConfig
+from flows.runner import Run, conduct
+
+
+def chain(run: Run) -> None:
+    """Every stage, in order, with what it reads."""
+    documents = run("ingest")
+    signals = run("annotate", documents)
+    good = run("select", documents, signals)
+    unique = run("deduplicate", good)
+    mixed = run("mix", unique)
+    labelled = run("classification_set", mixed)
+    conversations = run("instruction_set", mixed)
+
+    tokenizer = run("tokenizer", mixed)
+    shards = run("shards", mixed, tokenizer)
+    model = run("pretrain", shards, tokenizer)
+
+    classifier = run("classifier", model, labelled, tokenizer)
+    from_scratch = run("classifier_from_scratch", labelled, tokenizer)
+    assistant = run("assistant", model, conversations, tokenizer)
+
+    judged = (model, classifier, from_scratch, assistant)
+    run("evaluate", shards, mixed, tokenizer, labelled, conversations, *judged)
+
+
+@flow(name="build-language-model", flow_run_name="{config.name}", persist_result=False)
+def build_language_model(config: PipelineConfig, verify: bool = False) -> dict[str, Any]:
+    """From raw text to a language model that is trained, fine-tuned and evaluated.
+
+    Args:
+        config: the whole experiment.
+        verify: hash every byte of what is reused, instead of comparing sizes.
+    """
+    return conduct(config, chain, verify=verify)  # type: ignore[return-value]

@@ -1,0 +1,154 @@
+"""What a person reads in Prefect: the data funnel, the training summary, the scorecard.
+
+Reports are a courtesy. Whatever goes wrong here is logged, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from flows.lineage.manifest import Manifest
+    from flows.runner import Run
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FUNNEL = ("ingest", "annotate", "select", "deduplicate", "mix")
+TRAINED = ("pretrain", "classifier", "classifier_from_scratch", "assistant")
+
+_log = logging.getLogger(__name__)
+
+
+def courtesy(function: Callable[P, T]) -> Callable[P, T | None]:
+    """The function, but an exception becomes a line in the log and None."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T | None:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            _log.warning("%s failed: %s", function.__name__, error, exc_info=True)
+            return None
+
+    return guarded
+
+
+@courtesy
+def name_flow_run(name: str) -> str | None:
+    """Give the current flow run its name; returns its id."""
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return None
+    try:
+        context.client.set_flow_run_name(flow_run_id=context.flow_run.id, name=name)
+        context.flow_run.name = name
+    except Exception as error:
+        _log.warning("the flow run keeps its name %s: %s", context.flow_run.name, error)
+    return str(context.flow_run.id)
+
+
+@courtesy
+def after_stage(run: Run, name: str) -> None:
+    """The report that is due once stage ``name`` is there, if any."""
+    from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+    last_trained = [stage for stage in TRAINED if stage in run.planned][-1:]
+    if name == "mix":
+        rows = funnel_rows(run.manifests)
+        create_table_artifact(key="data-funnel", table=rows, description="How many documents and bytes each step left.")
+        create_table_artifact(
+            key="data-counters",
+            table=counter_rows(run.manifests),
+            description="Everything that the data stages counted.",
+        )
+    if [name] == last_trained:
+        create_markdown_artifact(
+            key="training-summary", markdown=training_summary(run), description="What was trained, and how it went."
+        )
+    if name == "evaluate":
+        text = (run.planned[name].path / "scorecard.md").read_text(encoding="utf-8")
+        create_markdown_artifact(key="scorecard", markdown=text, description="The model against its baselines.")
+
+
+def funnel_rows(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
+    """A row a stage: documents and bytes in and out, and the share that stayed."""
+    rows: list[dict[str, Any]] = []
+    for stage in FUNNEL:
+        counters = manifests[stage].counters if stage in manifests else {}
+        before, after = counters.get("documents_in"), counters.get("documents_out")
+        if after is None:
+            continue
+        kept = f"{after / before:.1%}" if isinstance(before, int) and isinstance(after, int) and before else ""
+        rows.append(
+            {
+                "stage": stage,
+                "documents in": before if before is not None else "",
+                "documents out": after,
+                "kept": kept,
+                "bytes out": counters.get("bytes_out", ""),
+            }
+        )
+    return rows
+
+
+def counter_rows(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
+    """A row a counter, for all stages before training."""
+    return [
+        {"stage": stage, "counter": counter.replace("_", " "), "value": value}
+        for stage, manifest in manifests.items()
+        if stage not in TRAINED
+        for counter, value in manifest.counters.items()
+    ]
+
+
+def training_summary(run: Run) -> str:
+    """Markdown: a section for every trained model."""
+    parts = []
+    for stage in TRAINED:
+        manifest = run.manifests.get(stage)
+        if manifest is None:
+            continue
+        seconds = (manifest.finished - manifest.started).total_seconds()
+        lines = [f"## {run.planned[stage].title}", "", f"`{stage}/{manifest.fingerprint[:12]}`, {seconds:,.0f} s", ""]
+        lines += ["| | |", "| --- | --- |"]
+        lines += [f"| {name.replace('_', ' ')} | {_cell(value)} |" for name, value in manifest.counters.items()]
+        curve = validation_curve(run.planned[stage].path / "metrics.jsonl")
+        if curve:
+            names = list(dict.fromkeys(key for row in curve for key in row if key.startswith("val/")))
+            lines += ["", "| step | " + " | ".join(name.removeprefix("val/") for name in names) + " |"]
+            lines += ["| ---: |" + " ---: |" * len(names)]
+            lines += [
+                f"| {row.get('step', ''):,} | " + " | ".join(_cell(row.get(name, "")) for name in names) + " |"
+                for row in curve
+            ]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def validation_curve(path: Path, most: int = 20) -> list[dict[str, Any]]:
+    """The validation measurements of a training log, at most ``most`` of them, the last one always among them."""
+    if not path.is_file():
+        return []
+    rows = []
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if '"val/' in line:
+                rows.append(json.loads(line))
+    step = max(1, -(-len(rows) // most))
+    return rows[::-1][::step][::-1]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
