@@ -73,8 +73,9 @@ def report_error(error: Exception) -> int:
 
     message = explain(error)
     if message is not None:
-        _say(f"error: {in_parts(error) or message}")
-        return exit_code_of(error) or 1
+        code = exit_code_of(error) or 1
+        _say(f"{'' if code == STOPPED else 'error: '}{in_parts(error) or message}")
+        return code
     saved = save_traceback(error)
     first_line = (str(error).splitlines() or [""])[0]
     _say(f"error: groundup failed in a way it should not have: {type(error).__name__}: {first_line[:300]}")

@@ -95,6 +95,13 @@ def choose_display(stages: Sequence[NamedStage], *, plain: bool = False, stream:
 # ------------------------------------------------------------------------------------------------------ wording
 
 
+def wide_console() -> Console:
+    """For tables and trees: their lines reach a pipe whole, and a narrow terminal wraps them."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 400)
+
+
 def stage_name(stage: NamedStage | str) -> str:
     return stage if isinstance(stage, str) else stage.name
 

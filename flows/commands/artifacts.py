@@ -29,14 +29,14 @@ def lineage(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Show what an artifact was made from, down to the hashes of the source files."""
-    from rich.console import Console
 
+    from flows.display import wide_console
     from flows.lineage.store import Store
 
     folder = open_workspace(workspace)
     if ref is None:
         ref = str(newest_artifact(folder, *LAST_STAGES)[0])
-    Console(highlight=False, soft_wrap=True).print(lineage_tree(Store(folder).lineage(ref)))
+    wide_console().print(lineage_tree(Store(folder).lineage(ref)))
 
 
 def lineage_tree(node: LineageNode) -> Tree:
@@ -80,10 +80,9 @@ def runs(
     limit: Annotated[int, typer.Option(min=1, help="At most this many, the newest first.")] = 20,
 ) -> None:
     """List the runs of this workspace, the newest first."""
-    from rich.console import Console
     from rich.table import Table
 
-    from flows.display import show_seconds
+    from flows.display import show_seconds, wide_console
     from flows.run_record import all_runs
 
     folder = open_workspace(workspace)
@@ -102,34 +101,32 @@ def runs(
         told = ", ".join(f"{number} {status}" for status, number in counts.items())
         began = record.started.astimezone().strftime("%Y-%m-%d %H:%M")
         table.add_row(record.run_id, record.name, record.status, began, took, told)
-    Console(highlight=False, soft_wrap=True).print(table)
-
-
-#: The data part, in order.
-DATA_STAGES = ("ingest", "annotate", "select", "deduplicate", "mix", "classification_set", "instruction_set")
+    wide_console().print(table)
 
 
 def funnel(workspace: WorkspaceOption = None) -> None:
     """Show how many documents each data stage kept, and why the others left."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from flows.display import clean, show_number
+    from data_tools.funnel import STAGES
+    from data_tools.funnel import funnel as rows_of
+    from flows.display import wide_console
     from flows.lineage.store import Store
 
     folder = open_workspace(workspace)
-    newest_artifact(folder, *DATA_STAGES)  # the message, where there is nothing
+    newest_artifact(folder, *reversed(STAGES))  # the message, where there is nothing
     store = Store(folder)
+    counters = {stage: found[1].counters for stage in STAGES if (found := store.latest(stage)) is not None}
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("stage", "what", "count"):
-        table.add_column(column, no_wrap=True, justify="right" if column == "count" else "left")
-    for stage in DATA_STAGES:
-        found = store.latest(stage)
-        for place, (key, value) in enumerate(found[1].counters.items() if found else ()):
-            shown = clean(value) if isinstance(value, str) else show_number(value)
-            table.add_row(Text(stage if place == 0 else "", style="bold"), clean(key).replace("_", " "), shown)
-    Console(highlight=False, soft_wrap=True).print(table)
+    for column in ("stage", "documents", "MB", "removed"):
+        table.add_column(column, no_wrap=True, justify="left" if column == "stage" else "right")
+    table.add_column("why (several can apply)")
+    for row in rows_of(counters):
+        stage = Text.assemble((str(row["stage"]), "bold"), (f" {row['step']}", "dim"))
+        removed = f"{row['removed']:,}" if row["removed"] else ""
+        table.add_row(stage, f"{row['documents']:,}", f"{int(row['bytes']) / 1e6:,.1f}", removed, str(row["reasons"]))
+    wide_console().print(table)
 
 
 def gc(

@@ -11,16 +11,16 @@ def doctor(workspace: WorkspaceOption = None) -> None:
     """Check versions, device, disk, memory, telemetry and servers. Ends with 1 only if a run could not work."""
     import os
 
-    from rich.console import Console
     from rich.text import Text
 
+    from flows.display import wide_console
     from flows.doctor import run_checks
     from flows.environment import settings
 
     folder = use_workspace(workspace)
     # As `groundup run` would find it, without making anything yet.
     environment = {**settings(folder), **{name: value for name, value in os.environ.items() if value}}
-    console = Console(highlight=False, soft_wrap=True)
+    console = wide_console()
     marks = {"ok": ("ok  ", "green"), "warning": ("note", "yellow"), "failure": ("FAIL", "bold red")}
     failures = 0
     for group in run_checks(folder, environment):

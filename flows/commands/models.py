@@ -58,11 +58,12 @@ def find_model(ref: str | None, workspace: Path | None, *stages: str) -> Path:
 
 def load(folder: Path, device: str) -> tuple[Transformer, Tokenizer]:
     """Weights and tokenizer, on the device."""
+    from llm_core.config import LlmRuntime
     from llm_core.model.storage import load_model
     from llm_core.tokenizer.encode import Tokenizer
-    from llm_core.train.device import resolve_device
+    from llm_core.train.device import prepare_device
 
-    return load_model(folder, resolve_device(device)), Tokenizer.load(folder)
+    return load_model(folder, prepare_device(LlmRuntime(device=device))), Tokenizer.load(folder)
 
 
 def choose_seed(seed: int | None) -> int:
@@ -220,10 +221,13 @@ def classify(
     if not asked:
         raise UserError("there is no text to classify", fix='groundup classify "A text." (or lines on stdin)')
     from llm_core.adapt.classify import load_classifier
+    from llm_core.config import LlmRuntime
+    from llm_core.train.device import prepare_device
 
-    classifier = load_classifier(folder, device)
+    classifier = load_classifier(folder, prepare_device(LlmRuntime(device=device)))
     for text, probabilities in zip(asked, classifier.probabilities(asked), strict=True):
-        ranked = sorted(probabilities.items(), key=lambda item: -item[1])
+        named = zip(classifier.labels, probabilities.tolist(), strict=True)
+        ranked = sorted(named, key=lambda item: -item[1])
         if as_json:
             print(json.dumps({"text": text, "label": ranked[0][0], "probabilities": dict(ranked)}, ensure_ascii=False))
         else:

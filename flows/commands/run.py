@@ -55,6 +55,7 @@ def run(
     from flows.environment import prepare_environment
     from flows.lineage.store import Store
     from flows.prefect_logs import send_prefect_logs_to
+    from flows.run_record import newest
 
     loaded = load_for(config, overrides, workspace, offline=offline)
     folder = loaded.workspace
@@ -68,9 +69,11 @@ def run(
     with use_display(choose_display([one.stage for one in planned], plain=plain)):
         from flows.pipeline import build_language_model
 
-        build_language_model(loaded)
+        build_language_model(loaded, verify=verify)
     sys.stdout.flush()
-    closing_summary(folder, seconds=time.monotonic() - began)
+    record = newest(folder)
+    if record is not None:
+        print("\n".join(["", *closing_summary(record, seconds=time.monotonic() - began)]))
 
 
 def forget(planned: Sequence[PlannedStage], stages: Sequence[str]) -> None:
@@ -108,10 +111,10 @@ def forget(planned: Sequence[PlannedStage], stages: Sequence[str]) -> None:
 
 def plan(config: ConfigArgument, overrides: SetOption = None, workspace: WorkspaceOption = None) -> None:
     """Say what `run` would do: each stage, its fingerprint, reuse, resume or run, and why."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from flows.display import wide_console
     from flows.lineage.store import Store
 
     loaded = load_for(config, overrides, workspace)
@@ -124,7 +127,7 @@ def plan(config: ConfigArgument, overrides: SetOption = None, workspace: Workspa
     for one in planned:
         action = Text(one.action, style=styles.get(one.action, ""))
         table.add_row(one.stage.name, one.fingerprint[:12], action, Text(one.why, style="dim"))
-    console = Console(highlight=False, soft_wrap=True)
+    console = wide_console()
     console.print(table)
     left = sum(one.action != "reuse" for one in planned)
     console.print(f"\n{len(planned)} stages, {left} to run, in {loaded.workspace}")

@@ -30,4 +30,7 @@ def sync(
     prepare_environment(folder)
     from flows.tracking import sync as replay
 
-    print(replay(folder, tracking_uri))
+    report = replay(folder, tracking_uri, log=print)
+    print(report.summary())
+    if not report.complete:
+        raise typer.Exit(1)
