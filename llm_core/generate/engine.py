@@ -1,4 +1,4 @@
-"""Text from a model, token by token: the prompt at once (prefill), then one step a token with cached keys and values."""
+"""Text from a model: the prompt at once (prefill), then one step for each token, with cached keys and values."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def generate(
     """
     if tokenizer.vocab_size != model.vocab_size:
         raise LlmCoreError(
-            f"the tokenizer has {tokenizer.vocab_size} entries and the model {model.vocab_size}: they don't belong together."
+            f"the tokenizer has {tokenizer.vocab_size} entries and the model {model.vocab_size}: they aren't a pair."
         )
     stop = {tokenizer.eot_id, tokenizer.end_id} if stop_ids is None else set(stop_ids)
     # An empty prompt begins a new document.

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
+from llm_core.tokenizer.encode import byte_alphabet
+
 Piece = tuple[bytes, ...]
 Pair = tuple[bytes, bytes]
 
@@ -43,10 +45,10 @@ def train_bpe(pieces: Iterable[str], merges: int, min_frequency: int = 2) -> lis
 
     Returns:
         The pairs in the order in which they were merged, which is also the order in which encoding applies them.
-        Among equally frequent pairs the one whose tokens are older (then smaller as bytes) goes first.
+        Among equally frequent pairs the one whose tokens are older goes first; bytes in the order of GPT-2's table.
     """
     words: dict[Piece, int] = Counter(tuple(bytes([b]) for b in piece.encode()) for piece in pieces)
-    age = {bytes([byte]): byte for byte in range(256)}
+    age = {bytes([byte]): number for number, (_, byte) in enumerate(sorted(byte_alphabet().items()))}
     learned: list[Pair] = []
     while len(learned) < merges:
         pairs = count_pairs(words)
