@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 class UnionFind:
-    """Disjoint sets over 0..n-1 with path halving; the root of a set is its least member, whatever the order of unions."""
+    """Disjoint sets over 0..n-1, with path halving. A set's root is its least member, whatever the order of unions."""
 
     def __init__(self, n: int) -> None:
         self._parent = list(range(n))

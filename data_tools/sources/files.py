@@ -36,7 +36,7 @@ def list_files(config: SourceConfig) -> list[SourceFile]:
         looked_for = f"files ending in {', '.join(EXTENSIONS[config.kind])} (plain, .gz or .zst)"
     elif glob.has_magic(pattern):
         root = _root_of(pattern)
-        candidates = [Path(found) for found in glob.glob(pattern, recursive=True)]
+        candidates = list(root.glob(Path(pattern).relative_to(root).as_posix()))
         looked_for = "matching files"
     else:
         raise DataError("no such file or folder", where=where, fix="Paths are relative to where the command runs.")

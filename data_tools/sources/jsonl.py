@@ -62,7 +62,7 @@ def read_lines(
         if too_long:
             yield Quarantined(position, "too-long", f"the line has more than {limit:,} bytes", excerpt(line))
         elif line.strip():
-            yield _parse(line, config, position, f"{file_name}:{number}")
+            yield _parse(line.rstrip(b"\r\n"), config, position, f"{file_name}:{number}")
 
 
 def _skip_line(handle: IO[bytes], limit: int) -> None:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_tools.text import NORMALIZATIONS, document_id, normalize, sentences, truncate_to_sentences, words
+
+
+@pytest.mark.parametrize("name", sorted(NORMALIZATIONS))
+@given(text=st.text())
+def test_normalizing_twice_changes_nothing_more(name: str, text: str) -> None:
+    once = normalize(text, name)
+    assert normalize(once, name) == once
+
+
+def test_nfc_clean() -> None:
+    raw = "\ufeff\n\n  Cafe\u0301 \t\r\nsecond\x07 line\r\rthird\u2028fourth   \n\n"
+    assert normalize(raw, "nfc-clean") == "  Café\nsecond line\n\nthird\nfourth"
+    assert normalize(raw, "none") == raw
+    assert normalize(raw, "nfc") == unicodedata.normalize("NFC", raw)
+
+
+def test_a_control_character_does_not_keep_an_accent_from_its_letter() -> None:
+    assert normalize("e\x01\u0301", "nfc-clean") == "é"
+
+
+def test_document_id_is_pinned() -> None:
+    # Every artifact hangs on it: another value here means that all data must be made again.
+    assert document_id("The quick brown fox") == "b2c100c26f5d723ab7859350537dfedc"
+    assert document_id("") == "99aa06d3014798d86001c324468d497f"
+
+
+def test_words() -> None:
+    text = "Don't stop—the state-of-the-art C3PO, 42 times…"
+    assert words(text, "whitespace") == ["Don't", "stop—the", "state-of-the-art", "C3PO,", "42", "times…"]
+    assert words(text, "unicode-words") == ["Don't", "stop", "the", "state-of-the-art", "C3PO", "42", "times"]
+
+
+def test_sentences() -> None:
+    text = (
+        "Dr. J. R. Smith (b. 1901) lived in the U.S. Army base. He said \"Go.\" Then he left! Was it 3.14? "
+        "Élan vital\n\nNext paragraph. lower case goes on"
+    )
+    assert sentences(text) == [
+        "Dr. J. R. Smith (b. 1901) lived in the U.S. Army base.",
+        'He said "Go."',
+        "Then he left!",
+        "Was it 3.14?",
+        "Élan vital",
+        "Next paragraph. lower case goes on",
+    ]
+
+
+@given(st.text(alphabet="aB .!?\n\"", max_size=200), st.integers(1, 60))
+def test_truncation_is_a_prefix_that_fits(text: str, limit: int) -> None:
+    cut = truncate_to_sentences(text, limit)
+    assert len(cut) <= limit
+    assert text.strip().startswith(cut)
+    if len(text.strip()) <= limit:
+        assert cut == text.strip()
+
+
+def test_truncation_ends_with_a_sentence() -> None:
+    assert truncate_to_sentences("One here. Two there. Three everywhere.", 25) == "One here. Two there."
+    assert truncate_to_sentences("One sentence that is too long.", 10) == ""
