@@ -89,6 +89,11 @@ class Mirror:
             self._say(f"MLflow doesn't have everything of this run yet; nothing is lost: {SYNC_HINT}")
         return self._complete
 
+    @property
+    def working(self) -> bool:
+        """The thread is still there: following the run, or caught in a call to a server that hangs."""
+        return self._thread.is_alive()
+
     # --- inside the thread --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
