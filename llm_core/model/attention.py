@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +49,11 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True) -> Tensor
         causal: queries are the last positions of the keys and don't look ahead.
     """
     queries, keys = q.shape[-2], k.shape[-2]
+    on_cpu = q.device.type == "cpu"
+    # In fp32 on a CPU, also under autocast: there the fused kernel takes 22 ms in fp32 and 30 ms in bfloat16
+    # (forward and backward of 8 x 256 tokens, 6 heads of 32, one core with AVX-512 BF16).
+    dtype = torch.promote_types(q.dtype, torch.float32) if on_cpu else v.dtype
+    q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     grouped = q.shape[1] != k.shape[1]
     if grouped and not q.is_cuda:  # the CPU's fused kernel wants as many key heads as query heads
         share = q.shape[1] // k.shape[1]
@@ -55,9 +61,10 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True) -> Tensor
     mask = None
     if causal and 1 < queries < keys:  # a piece of text after cached text; `is_causal` would align it at the start
         mask = causal_mask(queries, keys, device=q.device).to(q.dtype)
-    return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=causal and queries == keys and queries > 1, enable_gqa=grouped
-    )
+    with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=causal and queries == keys and queries > 1, enable_gqa=grouped
+        )
 
 
 class KVCache:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from llm_core.model.transformer import RMSNorm, Transformer
+from llm_core.model.normalization import RMSNorm
+from llm_core.model.transformer import Transformer
 
 #: Standard deviation of every matrix, as in GPT-2: at these widths it keeps the first logits near zero.
 STD = 0.02
@@ -24,7 +25,7 @@ def initialize(model: Transformer, seed: int) -> None:
     residual_std = STD / math.sqrt(2 * model.config.layers)
     done: set[int] = set()
 
-    def once(parameter: nn.Parameter, std: float | None) -> None:
+    def once(parameter: Tensor, std: float | None) -> None:
         assert id(parameter) not in done, "a parameter would be initialized twice"
         done.add(id(parameter))
         with torch.no_grad():

@@ -13,18 +13,7 @@ from torch import Tensor, nn
 
 from llm_core.config import ModelConfig
 from llm_core.model.attention import KVCache, attention
-
-
-class RMSNorm(nn.Module):
-    """x / rms(x) * weight (Zhang & Sennrich 2019). In fp32 whatever comes in: squares overflow narrow types."""
-
-    def __init__(self, dim: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps)
+from llm_core.model.normalization import RMSNorm
 
 
 class RotaryEmbedding(nn.Module):
@@ -57,6 +46,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
+def narrow(x: Tensor, linear: nn.Linear) -> Tensor:
+    """``x`` in the type that ``linear`` multiplies in, cast once for all the matrices that read it."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else linear.weight.dtype)
+
+
 class Attention(nn.Module):
     """Causal self-attention: grouped-query, each head's queries and keys normalized (QK-norm, Dehghani et al. 2023)."""
 
@@ -72,11 +67,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KVCache | None, layer: int) -> Tensor:
         batch, time, _ = x.shape
+        x = narrow(x, self.query)
         q = self.query(x).view(batch, time, self.heads, self.head_dim)
         k = self.key(x).view(batch, time, self.kv_heads, self.head_dim)
         v = self.value(x).view(batch, time, self.kv_heads, self.head_dim)
-        q = rotate(self.query_norm(q), cos, sin).to(v.dtype)  # (batch, time, heads, head_dim)
-        k = rotate(self.key_norm(k), cos, sin).to(v.dtype)
+        q = rotate(self.query_norm(q), cos, sin)  # (batch, time, heads, head_dim), fp32
+        k = rotate(self.key_norm(k), cos, sin)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (batch, heads, time, head_dim)
         if cache is not None:
             k, v = cache.append(layer, k, v)
@@ -94,6 +90,7 @@ class SwiGLU(nn.Module):
         self.down = nn.Linear(ffn_dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = narrow(x, self.gate)
         return self.down(F.silu(self.gate(x)) * self.up(x))
 
 

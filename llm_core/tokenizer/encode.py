@@ -36,10 +36,11 @@ class Tokenizer:
         self._library.encode_special_tokens = True  # the library's name for: treat their spelling as plain text
         self.digest = digest
         """sha256 of ``tokenizer.json``."""
-        missing = [token for token in SPECIAL_TOKENS if library.token_to_id(token) is None]
+        numbers = {token: library.token_to_id(token) for token in SPECIAL_TOKENS}
+        missing = [token for token, number in numbers.items() if number is None]
         if missing:
             raise LlmCoreError(f"the tokenizer lacks the special tokens {', '.join(missing)}.", where=TOKENIZER_FILE)
-        self.special_ids: dict[str, int] = {token: library.token_to_id(token) for token in SPECIAL_TOKENS}
+        self.special_ids = {token: number for token, number in numbers.items() if number is not None}
         self.eot_id = self.special_ids[END_OF_TEXT]
         self.pad_id = self.special_ids[PAD]
         self.user_id = self.special_ids[USER]

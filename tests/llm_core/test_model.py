@@ -12,6 +12,7 @@ from llm_core.config import ModelConfig
 from llm_core.errors import LlmCoreError
 from llm_core.model.attention import attention, attention_reference, causal_mask
 from llm_core.model.initialization import STD, initialize
+from llm_core.model.normalization import RMSNorm, rms_norm_reference
 from llm_core.model.presets import forward_flops_per_token, parameter_count, training_flops_per_token
 from llm_core.model.storage import load_extra_tensors, load_model, read_description, save_model
 from llm_core.model.transformer import Transformer, rotate
@@ -80,6 +81,22 @@ def test_attention_is_the_equation(kv_heads: int, queries: int) -> None:
     torch.testing.assert_close(attention(q, k, v), expected, atol=1e-6, rtol=1e-5)
     everywhere = attention_reference(q, wide_k, wide_v)
     torch.testing.assert_close(attention(q, k, v, causal=False), everywhere, atol=1e-6, rtol=1e-5)
+
+
+def test_norm_and_its_gradient_are_the_equations() -> None:
+    torch.manual_seed(0)
+    norm = RMSNorm(16, 1e-5)
+    with torch.no_grad():
+        norm.weight.add_(torch.randn(16))
+    x = torch.randn(3, 5, 16, requires_grad=True)
+    same_x, same_weight = x.detach().clone().requires_grad_(), norm.weight.detach().clone().requires_grad_()
+    ours, expected = norm(x), rms_norm_reference(same_x, same_weight, 1e-5)
+    torch.testing.assert_close(ours, expected)
+    direction = torch.randn_like(ours)
+    ours.backward(direction)
+    expected.backward(direction)
+    torch.testing.assert_close(x.grad, same_x.grad, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(norm.weight.grad, same_weight.grad, atol=1e-5, rtol=1e-5)
 
 
 def test_future_tokens_do_not_change_the_past() -> None:
