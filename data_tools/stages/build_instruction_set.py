@@ -97,7 +97,7 @@ def conversations(
 
     values = dict(metadata)
     values["text"] = text
-    values["first_sentence"] = next(iter(sentences(text)), "")
+    values["first_sentence"] = next(sentences(text), "")
     made = 0
     for index in _template_order(doc_id, len(config.templates)):
         template: InstructionTemplate = config.templates[index]

@@ -26,7 +26,11 @@ def die(value: int) -> int:
 def test_results_come_in_the_shards_order(workers: int) -> None:
     seen: list[tuple[float, float | None]] = []
     result = map_shards(
-        square, list(range(7)), workers=workers, sizes=[10] * 7, progress=lambda done, total, _="": seen.append((done, total))
+        square,
+        list(range(7)),
+        workers=workers,
+        sizes=[10] * 7,
+        progress=lambda done, total, _="": seen.append((done, total)),
     )
     assert result == [i * i for i in range(7)]
     assert seen[0] == (0, 70) and seen[-1] == (70, 70)

@@ -69,8 +69,6 @@ def test_shingle_hashes_are_pinned() -> None:
     assert hasher.shingles("One, two; THREE").tolist() == [10993520877187551212, 13764245666506251179]
 
 
-
-
 def test_shingles_ignore_case_punctuation_and_line_breaks() -> None:
     hasher = ShingleHasher(5)
     a = hasher.shingles("The cat — a tabby — sat on the mat.")

@@ -69,7 +69,9 @@ def test_each_threshold_is_strict_and_alone(test: object) -> None:
     at = gopher_failures(rule, signals_table(**{signal: threshold}))
     assert not any(column[0].as_py() for column in at.values()), "a value exactly at the threshold is kept"
     step = 1 if isinstance(threshold, int) else 1e-9
-    beyond = gopher_failures(rule, signals_table(**{signal: threshold - step if drops == "below" else threshold + step}))
+    beyond = gopher_failures(
+        rule, signals_table(**{signal: threshold - step if drops == "below" else threshold + step})
+    )
     assert [name for name, column in beyond.items() if column[0].as_py()] == [reason]
 
 

@@ -66,7 +66,10 @@ def test_jsonl_with_broken_lines(tmp_path: Path) -> None:
     first, last = (item for item in items if isinstance(item, Record))
     assert (first.text, first.source_id, first.metadata) == ("first", "7", {"tags": '["x"]'})
     assert (last.text, last.source_id) == ("last", "a.jsonl:13")
-    assert next(i for i in items if isinstance(i, Quarantined) and i.position == "line 8").excerpt == '{"text": "caf\\xe9"}'
+    assert (
+        next(i for i in items if isinstance(i, Quarantined) and i.position == "line 8").excerpt
+        == '{"text": "caf\\xe9"}'
+    )
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
@@ -132,7 +135,9 @@ def test_text_files(tmp_path: Path) -> None:
 
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    table = pa.table({"body": ["one", None, "three"], "n": [1, 2, 3], "kind": pa.array(["x", "x", "y"]).dictionary_encode()})
+    table = pa.table(
+        {"body": ["one", None, "three"], "n": [1, 2, 3], "kind": pa.array(["x", "x", "y"]).dictionary_encode()}
+    )
     pq.write_table(table, path, row_group_size=2)
     items = read(path, "parquet", text_field="body", metadata_fields=("n", "kind", "gone"))
     assert texts(items) == ["one", "three"]

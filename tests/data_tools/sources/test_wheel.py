@@ -39,9 +39,7 @@ def digest_of(wheelhouse: Path) -> str:
     return hashlib.sha256(next(wheelhouse.glob("*.whl")).read_bytes()).hexdigest()
 
 
-def read(
-    cache: Path, sha256: str, *, offline: bool = False, **options: Any
-) -> tuple[Path, list[Record | Quarantined]]:
+def read(cache: Path, sha256: str, *, offline: bool = False, **options: Any) -> tuple[Path, list[Record | Quarantined]]:
     settings = {"member": "tinycorpus/data.json", "requirement": "tinycorpus==1.0", **options}
     config = SourceConfig.model_validate({"kind": "wheel", "name": "tiny", "sha256": sha256, **settings})
     source = open_source(config, DataRuntime(cache=str(cache), offline=offline), 1_000_000)
@@ -99,7 +97,9 @@ def test_out_of_reach_says_how_to_place_the_file(
     assert len(read(cache, digest, offline=True)[1]) == 3
 
 
-@pytest.mark.parametrize(("member_format", "member"), [("jsonl", "tinycorpus/data.jsonl"), ("text", "tinycorpus/data.txt")])
+@pytest.mark.parametrize(
+    ("member_format", "member"), [("jsonl", "tinycorpus/data.jsonl"), ("text", "tinycorpus/data.txt")]
+)
 def test_other_forms(wheelhouse: Path, tmp_path: Path, member_format: str, member: str) -> None:
     items = read(tmp_path / "cache", digest_of(wheelhouse), member=member, member_format=member_format)[1]
     assert [i.text for i in items if isinstance(i, Record)] == (["a line"] if member_format == "jsonl" else ["plain"])

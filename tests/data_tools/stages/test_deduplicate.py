@@ -83,7 +83,9 @@ def test_long_books_joined_by_a_chain_are_not_merged(chain: Any) -> None:
     assert books[0] in kept or books[1] in kept
     hasher = ShingleHasher(5)
     for row in chain.rows("deduplicate", "duplicates"):
-        survivor = next(d["text"] for d in chain.rows("deduplicate", "documents") if d["doc_id"] == row["representative"])
+        survivor = next(
+            d["text"] for d in chain.rows("deduplicate", "documents") if d["doc_id"] == row["representative"]
+        )
         book = books[int(row["source_id"].split(":")[1]) - 1]
         assert jaccard(hasher.shingles(book), hasher.shingles(survivor)) >= 0.75
     # With neighbours at about 0.78, no survivor can stand for more than its own two neighbours.

@@ -143,7 +143,9 @@ def test_the_door_is_light() -> None:
     import subprocess
     import sys
 
-    code = "import sys, data_tools.stages.ingest; print([m for m in ('pyarrow', 'numpy', 'fasttext') if m in sys.modules])"
+    code = (
+        "import sys, data_tools.stages.ingest; print([m for m in ('pyarrow', 'numpy', 'fasttext') if m in sys.modules])"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

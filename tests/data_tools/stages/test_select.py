@@ -26,7 +26,10 @@ def test_every_reason_is_kept(chain: Any) -> None:
     assert {"short-words", "hash-symbols", "few-alphabetic-words", "few-stop-words"} <= set(verdicts[3]["reasons"])
     assert [v["doc_id"] for v in verdicts] == [d["doc_id"] for d in chain.rows("ingest", "documents")]
     documents = chain.rows("select", "documents")
-    assert [(d["text"], d["language"]) for d in documents] == [(ENGLISH.strip(" "), "en"), ((ENGLISH * 2).strip(" "), "en")]
+    assert [(d["text"], d["language"]) for d in documents] == [
+        (ENGLISH.strip(" "), "en"),
+        ((ENGLISH * 2).strip(" "), "en"),
+    ]
     assert (counters["documents_in"], counters["documents_out"], counters["removed"]) == (5, 2, 3)
     assert counters["removed.too-few-words"] == sum("too-few-words" in v["reasons"] for v in verdicts)
 
@@ -41,7 +44,9 @@ def test_all_filtered_away_names_the_knob_and_leaves_the_verdicts(chain: Any) ->
     assert len(chain.rows("select", "verdicts")) == 5
 
 
-@pytest.mark.parametrize(("missing", "switch"), [("language", "annotate.language"), ("gopher_quality", "annotate.gopher")])
+@pytest.mark.parametrize(
+    ("missing", "switch"), [("language", "annotate.language"), ("gopher_quality", "annotate.gopher")]
+)
 def test_a_rule_without_its_signals(chain: Any, missing: str, switch: str) -> None:
     prepare(chain, **{missing: False})
     with pytest.raises(DataError, match=switch):
