@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -49,12 +49,17 @@ class Ledger:
             Stopped: the pass ran out of time before `act`.
             Exception: whatever `act` raises; nothing is recorded then.
         """
-        mark = digest(value)
-        if self.section["told"].get(what) == mark:
+        return self.ensure_all({what: value}, lambda new: act())
+
+    def ensure_all(self, facts: Mapping[str, Any], act: Callable[[set[str]], object]) -> bool:
+        """:meth:`ensure` for facts that one call can tell; `act` gets the names of those that are new."""
+        marks = {what: digest(value) for what, value in facts.items()}
+        new = {what for what, mark in marks.items() if self.section["told"].get(what) != mark}
+        if not new:
             return False
         self.check_time()
-        act()
-        self.section["told"][what] = mark
+        act(new)
+        self.section["told"].update({what: marks[what] for what in new})
         self.save()
         return True
 

@@ -22,10 +22,12 @@ from flows.tracking.snapshot import RunSnapshot, StageSnapshot, milliseconds
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Metric, Param, RunTag
 
 #: MLflow's limits for one call.
 METRICS_PER_CALL = 1000
-PARAMS_PER_CALL = 100
+PARAMS_PER_CALL = TAGS_PER_CALL = 100
+COUNTERS_PER_CALL = 800  # together with the two before at most 1000
 TAG_CHARS = 5000
 #: MLflow shows digests of at most 36 characters; the full one is in a tag beside it.
 DATASET_DIGEST_CHARS = 32
@@ -80,11 +82,10 @@ class Reconciliation:
 
     def complete(self) -> None:
         parent = self.mlflow_run(PARENT, None)
-        self.describe_parent(parent)
+        self.pipeline(parent)
         for stage in self.run.stages:
             if stage.record.status != "pending":
                 self.stage(stage, self.mlflow_run(stage.name, stage))
-        self.headline(parent)
         self.end(PARENT, parent, self.record.status, self.record.finished)
 
     # --- experiments and runs -----------------------------------------------------------------------------------
@@ -140,26 +141,24 @@ class Reconciliation:
 
     # --- the run of the pipeline --------------------------------------------------------------------------------
 
-    def describe_parent(self, run_id: str) -> None:
-        self.params(PARENT, run_id, self.run.params())
-        self.text(PARENT, run_id, "config.resolved.yaml", _yaml(self.record.config))
-
-    def headline(self, run_id: str) -> None:
-        """Tags, and the scorecard once there is one: what a person looks for first."""
+    def pipeline(self, run_id: str) -> None:
+        """Parameters and config; the scorecard and its numbers once there are any: what a person looks for first."""
         tags = {"mlflow.source.name": "groundup run", "mlflow.source.type": "LOCAL"}
         tags |= code_tags(self.run.provenance())
         if self.record.prefect_flow_run_id:
             tags["prefect.flow_run_id"] = self.record.prefect_flow_run_id
         if self.record.error:
             tags["groundup.error"] = self.record.error
+        points: list[Point] = []
         evaluate = self.run.find("evaluate")
         if evaluate is not None and evaluate.manifest is not None:
             card = evaluate.folder / "scorecard.md"
             if card.is_file():
                 tags["mlflow.note.content"] = card.read_text(encoding="utf-8")
-            self.numbers(PARENT, run_id, "scorecard", evaluate)
+            points = self.numbers("scorecard", evaluate)
             self.small_files(PARENT, run_id, evaluate)
-        self.tags(PARENT, run_id, tags)
+        self.describe(PARENT, run_id, self.run.params(), tags, points)
+        self.text(PARENT, run_id, "config.resolved.yaml", _yaml(self.record.config))
 
     # --- the run of a stage -------------------------------------------------------------------------------------
 
@@ -178,16 +177,15 @@ class Reconciliation:
             tags["groundup.digest"] = stage.manifest.digest
             tags |= code_tags(stage.manifest.provenance)
             tags |= {f"counter.{k}": v for k, v in stage.counters.items() if isinstance(v, str)}
-        self.params(stage.name, run_id, stage.params)
-        self.tags(stage.name, run_id, tags)
+        finished = record.status in ("completed", "reused")
+        self.describe(stage.name, run_id, stage.params, tags, self.numbers("counters", stage) if finished else [])
         self.datasets(stage, run_id)
         if not stage.reused:
             self.metrics(stage, run_id)
             self.small_files(stage.name, run_id, stage)
         if record.status == "completed":
             self.ledger.ensure(f"{stage.name}/made", record.fingerprint, lambda: self.remember_maker(stage, run_id))
-        if record.status in ("completed", "reused"):
-            self.numbers(stage.name, run_id, "counters", stage)
+        if finished:
             registry.register(self.run, stage, run_id, self.experiment(), self.client, self.ledger)
         self.end(stage.name, run_id, record.status, record.finished)
 
@@ -207,16 +205,14 @@ class Reconciliation:
             self.log_points(run_id, points)
             self.ledger.put(place, after.as_dict())
 
-    def numbers(self, name: str, run_id: str, prefix: str, stage: StageSnapshot) -> None:
+    def numbers(self, prefix: str, stage: StageSnapshot) -> list[Point]:
         """Counters as metrics. Their time is that of the record, so that telling them twice changes nothing."""
         when = milliseconds(stage.record.finished or self.record.started) or 0
-        points = [
+        return [
             Point(metric_name(f"{prefix}/{key}"), float(value), 0, when)
             for key, value in stage.counters.items()
             if isinstance(value, int | float) and not isinstance(value, bool)
         ]
-        marks = [[point.key, point.value] for point in points]
-        self.ledger.ensure(f"{name}/{prefix}", marks, lambda: self.log_points(run_id, points))
 
     def datasets(self, stage: StageSnapshot, run_id: str) -> None:
         marks = [[dataset.name, dataset.digest] for dataset in stage.datasets]
@@ -252,36 +248,45 @@ class Reconciliation:
         ]
         self.client.log_inputs(run_id, inputs)
 
-    def params(self, name: str, run_id: str, params: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
+    def describe(
+        self, name: str, run_id: str, params: Mapping[str, str], tags: Mapping[str, str], points: Sequence[Point]
+    ) -> None:
+        """Everything about a run that fits into one call."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        # A stage's parameters are a function of its fingerprint and never change. So what counts is that they were
+        # told, not their exact text (which a later version of this code may write otherwise).
+        facts = {
+            f"{name}/params": sorted(params),
+            f"{name}/tags": dict(tags),
+            f"{name}/numbers": [[point.key, point.value] for point in points],
+        }
+
+        def tell(new: set[str]) -> None:
+            self.log(
+                run_id,
+                [Param(metric_name(k), v) for k, v in params.items()] if f"{name}/params" in new else [],
+                [RunTag(metric_name(k), v[:TAG_CHARS]) for k, v in tags.items()] if f"{name}/tags" in new else [],
+                [Metric(p.key, p.value, p.milliseconds, p.step) for p in points] if f"{name}/numbers" in new else [],
+            )
+
+        self.ledger.ensure_all(facts, tell)
+
+    def log(self, run_id: str, params: list[Param], tags: list[RunTag], metrics: list[Metric]) -> None:
         from mlflow.exceptions import MlflowException
 
-        if not params:
-            return
-        entities = [Param(metric_name(key), value) for key, value in params.items()]
-
-        def log() -> None:
-            for batch in _batches(entities, PARAMS_PER_CALL):
-                try:
-                    self.client.log_batch(run_id, params=batch)
-                except MlflowException as error:
-                    # MLflow refuses to change a parameter. What a run was told doesn't change, but a later version
-                    # of this code may write it otherwise; then the first text stays.
-                    if error.error_code != "INVALID_PARAMETER_VALUE":
-                        raise
-
-        self.ledger.ensure(f"{name}/params", sorted(params), log)
-
-    def tags(self, name: str, run_id: str, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        entities = [RunTag(metric_name(key), value[:TAG_CHARS]) for key, value in tags.items()]
-
-        def log() -> None:
-            for batch in _batches(entities, PARAMS_PER_CALL):
-                self.client.log_batch(run_id, tags=batch)
-
-        self.ledger.ensure(f"{name}/tags", dict(tags), log)
+        while params or tags or metrics:
+            some_tags, some_metrics = tags[:TAGS_PER_CALL], metrics[:COUNTERS_PER_CALL]
+            self.ledger.check_time()
+            try:
+                self.client.log_batch(run_id, some_metrics, params[:PARAMS_PER_CALL], some_tags)
+            except MlflowException as error:
+                # MLflow refuses to change a parameter; then the text that it has stays, and the rest is told alone.
+                if error.error_code != "INVALID_PARAMETER_VALUE" or not params:
+                    raise
+                self.client.log_batch(run_id, some_metrics, (), some_tags)
+            params, tags = params[PARAMS_PER_CALL:], tags[TAGS_PER_CALL:]
+            metrics = metrics[COUNTERS_PER_CALL:]
 
     def text(self, name: str, run_id: str, file: str, text: str) -> None:
         self.ledger.ensure(f"{name}/file/{file}", digest(text), lambda: self.client.log_text(run_id, text, file))

@@ -87,17 +87,17 @@ def picture(client: MlflowClient, experiment: str = "tiny") -> dict[str, Any]:
             }
         )
     registry = {
-        model.name: {
+        model.name.removeprefix(f"{experiment}-"): {
             "aliases": {alias: str(version) for alias, version in model.aliases.items()},
             "versions": sorted(
                 (str(v.version), v.source, names.get(v.run_id), sorted(v.tags.items()))
                 for v in client.search_model_versions(f"name = '{model.name}'")
             ),
         }
-        for model in client.search_registered_models()
+        for model in client.search_registered_models(f"name LIKE '{experiment}-%'")
     }
     models = client.search_logged_models([found.experiment_id])
-    return {"runs": runs, "registry": registry, "models": sorted((m.name, str(m.status)) for m in models)}
+    return {"runs": runs, "registry": registry, "models": sorted((m.name.removeprefix(f"{experiment}-"), str(m.status)) for m in models)}
 
 
 def files_of(client: MlflowClient, run_id: str, folder: str | None = None) -> list[str]:
