@@ -68,6 +68,7 @@ def run(config: IngestConfig, inputs: dict[str, Path], out: Path, progress: Prog
     progress(0, None, "finding the sources")
     groups = list(_group_files(config, runtime))
     unfinished = out / "unfinished.tmp"
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
     results = map_shards(
         partial(_ingest_group, config, runtime, unfinished),
         groups,
