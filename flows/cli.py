@@ -74,7 +74,10 @@ def report_error(error: Exception) -> int:
     message = explain(error)
     if message is not None:
         code = exit_code_of(error) or 1
-        _say(f"{'' if code == STOPPED else 'error: '}{in_parts(error) or message}")
+        if code == 1 and "Traceback (most recent call last)" in message:  # a bug in a child process, told by its parent
+            _say(f"error: {message.splitlines()[0][:300]}\n  The traceback is in {save_traceback(error)}.")
+        else:
+            _say(f"{'' if code == STOPPED else 'error: '}{in_parts(error) or message}")
         return code
     saved = save_traceback(error)
     first_line = (str(error).splitlines() or [""])[0]

@@ -129,12 +129,34 @@ def show_number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+#: The counters that say most, and what a person calls them; the first of these that a stage has are shown.
+HEADLINES = {
+    "documents_out": "documents",
+    "removed": "removed",
+    "examples": "examples",
+    "labels": "labels",
+    "vocab_size": "entries",
+    "bytes_per_token": "bytes per token",
+    "train_tokens": "training tokens",
+    "validation_tokens": "validation tokens",
+    "validation_bits_per_byte": "bits per byte",
+    "validation_accuracy": "accuracy",
+    "validation_loss": "validation loss",
+    "parameters": "parameters",
+    "steps": "steps",
+}
+
+
 def show_counters(counters: Counters | None, limit: int = 3) -> str:
-    """The first few counters: ``documents 26,227 · kept 8,912``."""
+    """The few that say most: ``documents 10,010 · removed 16,217``."""
+    counted = counters or {}
+    named = [(said, counted[name]) for name, said in HEADLINES.items() if name in counted]
+    if not named:
+        named = [(name.replace("_", " "), value) for name, value in counted.items() if "." not in name]
     parts = []
-    for key, value in list((counters or {}).items())[:limit]:
-        text = clean(str(value)) if isinstance(value, str) else show_number(value)
-        parts.append(f"{clean(str(key)).replace('_', ' ')} {text}")
+    for name, value in named[:limit]:
+        text = clean(value)[:40] if isinstance(value, str) else show_number(value)
+        parts.append(f"{clean(name)} {text}")
     return " · ".join(parts)
 
 

@@ -46,6 +46,7 @@ def run(
     ] = None,
 ) -> None:
     """Build everything that CONFIG asks for. What is there already is reused; what was interrupted is resumed."""
+    import os
     import sys
     import time
 
@@ -66,7 +67,9 @@ def run(
         forget(store.plan(loaded), force)
     planned = store.plan(loaded, verify=verify)
     print(f"groundup run {config} in {folder}", flush=True)
-    with use_display(choose_display([one.stage for one in planned], plain=plain)):
+    with use_display(choose_display([one.stage for one in planned], plain=plain)) as display:
+        if not os.environ.get("PREFECT_API_URL"):
+            display.log("starting Prefect inside this run (the first time in a workspace takes longer)")
         from flows.pipeline import build_language_model
 
         build_language_model(loaded, verify=verify)

@@ -45,19 +45,23 @@ class Clock:
 def test_plain_lines_word_for_word() -> None:
     stream, clock = io.StringIO(), Clock()
     display = PlainDisplay(stream, every=10, clock=clock)
-    display.stage_finished("ingest", "reused", {"documents": 26227, "bytes": 12_345_678.0, "kept": 1, "more": 2})
+    display.stage_finished(
+        "ingest", "reused", {"bytes_in": 1, "removed": 16_217, "documents_out": 10_010, "removed.x": 3}
+    )
     display.stage_started(STAGES[1])
     for second in range(1, 66):
         clock.now = float(second)
         display.progress(STAGES[1], second * 10, 900, "loss 4.21")
     display.log("one\n\x1b[31mtwo\x07")
     clock.now = 71
-    display.stage_finished(STAGES[1], "run", {"val_bits_per_byte": 1.70512, "steps": 900}, 71.0)
+    display.stage_finished(
+        STAGES[1], "run", {"steps": 900, "digest": "ab" * 32, "validation_bits_per_byte": 1.70512}, 71.0
+    )
     display.stage_started("evaluate")
     display.stage_finished("evaluate", "failed", None, 3.04)
     display.close()
     assert stream.getvalue().splitlines() == [
-        "[00:00] ingest: reused (documents 26,227 · bytes 12,345,678 · kept 1)",
+        "[00:00] ingest: reused (documents 10,010 · removed 16,217)",
         "[00:00] pretrain: started",
         "[00:10] pretrain: 100/900 (11%) 10/s loss 4.21",
         "[00:20] pretrain: 200/900 (22%) 10/s loss 4.21",
@@ -67,7 +71,7 @@ def test_plain_lines_word_for_word() -> None:
         "[01:00] pretrain: 600/900 (67%) 10/s loss 4.21",
         "[01:05] one",
         "[01:05] two",
-        "[01:11] pretrain: completed in 1 min 11 s (val bits per byte 1.705 · steps 900)",
+        "[01:11] pretrain: completed in 1 min 11 s (bits per byte 1.705 · steps 900)",
         "[01:11] evaluate: started",
         "[01:11] evaluate: failed after 3.0 s",
     ]
@@ -203,4 +207,5 @@ def test_numbers_for_people() -> None:
         "12,346",
         "3",
     ]
-    assert show_counters({"a_b": 1, "c": "x\ny"}) == "a b 1 · c x y"
+    assert show_counters({"a_b": 1, "source.x": 7, "c": "x\ny"}) == "a b 1 · c x y"
+    assert show_counters(None) == ""
