@@ -97,7 +97,11 @@ def picture(client: MlflowClient, experiment: str = "tiny") -> dict[str, Any]:
         for model in client.search_registered_models(f"name LIKE '{experiment}-%'")
     }
     models = client.search_logged_models([found.experiment_id])
-    return {"runs": runs, "registry": registry, "models": sorted((m.name.removeprefix(f"{experiment}-"), str(m.status)) for m in models)}
+    return {
+        "runs": runs,
+        "registry": registry,
+        "models": sorted((m.name.removeprefix(f"{experiment}-"), str(m.status)) for m in models),
+    }
 
 
 def files_of(client: MlflowClient, run_id: str, folder: str | None = None) -> list[str]:
