@@ -152,6 +152,8 @@ class InstructionTemplate(Strict):
 
     user: str = Field(min_length=1)
     assistant: str = Field(min_length=1)
+    exclude: tuple[str, ...] = ()
+    """Answers that say nothing, such as `Uncategorized`: where one would come out, another template is taken."""
 
 
 class InstructionSetConfig(Strict):

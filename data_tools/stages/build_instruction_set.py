@@ -90,8 +90,8 @@ def conversations(
     """Up to ``per_document`` conversations of one document, each with its template's number.
 
     Templates are tried in an order given by the hash of the document's id, so every document gets its own choice and
-    always the same one. A template whose fields the document lacks, or whose answer can't be cut to a whole sentence
-    within ``max_answer_chars``, is passed over.
+    always the same one. A template whose fields the document lacks, whose answer is excluded, or whose answer can't be
+    cut to a whole sentence within ``max_answer_chars``, is passed over.
     """
     from data_tools.text import sentences, truncate_to_sentences
 
@@ -102,7 +102,7 @@ def conversations(
     for index in _template_order(doc_id, len(config.templates)):
         template: InstructionTemplate = config.templates[index]
         question, answer = fill(template.user, values), fill(template.assistant, values)
-        if question is None or answer is None:
+        if question is None or answer is None or answer.strip() in template.exclude:
             continue
         answer = truncate_to_sentences(answer, config.max_answer_chars)
         if not answer:

@@ -61,6 +61,16 @@ def test_an_answer_without_a_sentence_that_fits_is_passed_over() -> None:
     assert list(conversations(config, "0" * 32, "This first sentence is far too long.", {"title": "T"})) == []
 
 
+def test_an_answer_that_says_nothing_gives_way_to_another_template() -> None:
+    topic = {"user": "Topic of {title}?", "assistant": "{topic}", "exclude": ["Uncategorized"]}
+    config = InstructionSetConfig.model_validate(
+        {"templates": [topic, {"user": "What is {title}?", "assistant": "{text}"}], "per_document": 2}
+    )
+    for name, expected in (("Uncategorized", {1}), ("Music", {0, 1})):
+        made = conversations(config, "id", "A short text.", {"title": "It", "topic": name})
+        assert {index for index, _ in made} == expected
+
+
 def test_fill_knows_only_names() -> None:
     assert fill("{a} and {b c}", {"a": "{b c}", "b c": "2"}) == "{b c} and 2"
     assert fill("{a.__class__}", {"a": "x"}) is None
