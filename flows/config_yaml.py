@@ -35,7 +35,7 @@ def _parse(text: str) -> Any:
     try:
         return _unshared(loader.get_single_data())
     except RecursionError:
-        raise yaml.YAMLError("an anchor that contains itself") from None
+        raise yaml.constructor.ConstructorError(None, None, "an anchor contains itself") from None
     finally:
         loader.dispose()
 

@@ -36,6 +36,9 @@ Chain = Callable[["Run"], None]
 #: Seconds between two progress lines of a stage in Prefect's log. Every line is a row in its database.
 LOG_EVERY = 15.0
 
+#: Seconds before each retry after an infrastructure error.
+RETRY_DELAYS: list[float] = [5.0, 30.0]
+
 _UNREACHABLE = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT}
     | {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ESTALE}
@@ -146,8 +149,8 @@ class Run:
             tags=[f"stage:{name}"],
             cache_policy=NO_CACHE,  # Prefect would say "Cached" for files that are gone; the store looks at the files
             persist_result=False,
-            retries=2,
-            retry_delay_seconds=[5, 30],
+            retries=len(RETRY_DELAYS),
+            retry_delay_seconds=RETRY_DELAYS,
             retry_condition_fn=_worth_a_retry,
         )
         def run_stage(stage: str, fingerprint: str, folder: str) -> State:

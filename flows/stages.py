@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
+from data_tools.config import IngestConfig
 from flows.config import PipelineConfig
 from flows.lineage.fingerprint import fingerprint, plain
 from llm_core.config import ClassifierStage, PretrainStage
@@ -58,7 +59,7 @@ class Stage:
         """The config as it enters the fingerprint. A source file counts by its content, not by its place."""
         identity = plain(self.config)
         assert isinstance(identity, dict)
-        if self.name == "ingest":
+        if isinstance(self.config, IngestConfig):
             identity["sources"] = [{k: v for k, v in s.items() if k != "path"} for s in identity["sources"]]
         return identity
 
