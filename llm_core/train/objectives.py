@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from llm_core.train.batches import IGNORE, Batch
 
 #: Rows of the logits that exist at one time. On a CPU they then stay in its cache.
-CHUNK = 1024
+CHUNK = 512
 
 
 class Objective(Protocol):
@@ -40,13 +40,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weight_gradient = torch.zeros_like(weight) if needs_gradient else None
         for start in range(0, len(targets), CHUNK):
             rows, wanted = hidden[start : start + CHUNK].to(dtype), targets[start : start + CHUNK, None]
-            logits = (rows @ narrow_weight.T).float()  # (chunk, vocab)
-            normalizer = logits.logsumexp(dim=-1, keepdim=True)  # (chunk, 1)
-            total += (normalizer - logits.gather(1, wanted)).sum()
+            logits = rows @ narrow_weight.T  # (chunk, vocab)
+            log_probabilities = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            at_target = log_probabilities.gather(1, wanted)  # (chunk, 1)
+            total -= at_target.sum()
             if hidden_gradient is not None and weight_gradient is not None:
-                gradient = logits.sub_(normalizer).exp_()  # softmax
-                gradient.scatter_add_(1, wanted, torch.full_like(normalizer, -1.0))
-                narrow = gradient.to(dtype)
+                narrow = torch.exp(log_probabilities, out=log_probabilities).to(dtype)  # softmax
+                narrow.scatter_(1, wanted, at_target.exp().sub_(1.0).to(dtype))  # minus one at the target
                 hidden_gradient[start : start + CHUNK] = narrow @ narrow_weight
                 weight_gradient += narrow.T @ rows
         if needs_gradient:
