@@ -53,6 +53,7 @@ def run(
     began = time.monotonic()
     from flows.commands.summary import closing_summary
     from flows.display import choose_display, use_display
+    from flows.embedded import embedded_prefect
     from flows.environment import prepare_environment
     from flows.lineage.store import Store
     from flows.prefect_logs import send_prefect_logs_to
@@ -62,17 +63,21 @@ def run(
     folder = loaded.workspace
     prepare_environment(folder)
     send_prefect_logs_to(folder / "logs" / "prefect.log")
-    store = Store(folder)
-    if force:
-        forget(store.plan(loaded), force)
-    planned = store.plan(loaded, verify=verify)
     print(f"groundup run {config} in {folder}", flush=True)
-    with use_display(choose_display([one.stage for one in planned], plain=plain)) as display:
-        if not os.environ.get("PREFECT_API_URL"):
-            display.log("starting Prefect inside this run (the first time in a workspace takes longer)")
-        from flows.pipeline import build_language_model
+    embedded = not os.environ.get("PREFECT_API_URL")
+    with embedded_prefect(folder) as wait_for_prefect:
+        # While the server comes up: what is going to run, and first of all whether it can.
+        store = Store(folder)
+        if force:
+            forget(store.plan(loaded), force)
+        planned = store.plan(loaded)
+        with use_display(choose_display(planned, plain=plain)) as display:
+            if embedded:
+                display.log("starting Prefect inside this run (the first time in a workspace takes longer)")
+            from flows.pipeline import build_language_model
 
-        build_language_model(loaded, verify=verify)
+            wait_for_prefect()
+            build_language_model(loaded, verify=verify)
     sys.stdout.flush()
     record = newest(folder)
     if record is not None:

@@ -40,6 +40,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name)
     # What commands put into the environment is taken back with this copy.
     monkeypatch.setattr(os, "environ", os.environ.copy())
+    os.environ["PREFECT_API_URL"] = "http://127.0.0.1:9/api"  # so that no run of these tests starts a server
     monkeypatch.chdir(tmp_path)
     notes = tmp_path / "notes"
     notes.mkdir()

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from flows.errors import UserError
-from flows.ui import HOST, ServerPlan, choose_port, mlflow_plan, port_is_free, prefect_plan, running, start, stop
+from flows.servers import HOST, ServerPlan, port_is_free, running, start, stop
+from flows.ui import choose_port, mlflow_plan, prefect_plan
 
 
 def taken_port() -> socket.socket:
