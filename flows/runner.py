@@ -145,8 +145,8 @@ class Run:
         @task(
             name=planned.title,
             task_run_name=planned.title,
+            # No tags: for a task with tags Prefect asks its server for a slot, and fails the task if that is slow.
             description=f"{planned.stage.door}.run",
-            tags=[f"stage:{name}"],
             cache_policy=NO_CACHE,  # Prefect would say "Cached" for files that are gone; the store looks at the files
             persist_result=False,
             retries=len(RETRY_DELAYS),
@@ -192,7 +192,7 @@ class Run:
             record.finished = datetime.now(UTC)
             record.error, record.status = explain(told) or repr(told), _status_of(told)
             self._save_after_error()
-            self.display.stage_finished(stage, "failed", {}, time.monotonic() - began)
+            self.display.stage_finished(stage, record.status, {}, time.monotonic() - began)
             if not isinstance(told, Exception):
                 raise
             self._error = told

@@ -92,11 +92,12 @@ def output_files(folder: Path) -> list[Path]:
     found = []
     for path in folder.rglob("*"):
         inside = path.relative_to(folder)
-        if path.name.endswith(".tmp") or inside.parts[0] in _LEFT_OUT_FOLDERS or not path.is_file():
+        if any(part.endswith(".tmp") for part in inside.parts) or inside.parts[0] in _LEFT_OUT_FOLDERS:
             continue
         if len(inside.parts) == 1 and path.name in _LEFT_OUT_FILES:
             continue
-        found.append(path)
+        if path.is_file():
+            found.append(path)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 

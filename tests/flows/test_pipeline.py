@@ -178,22 +178,37 @@ time.sleep(100)
 """
 
 
-def test_a_preempted_stage_is_resumed_by_the_next_run(
+def test_what_was_stopped_is_saved_and_resumed(
     small: PipelineConfig, doors: Any, fake_trainer: Path, told: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Three runs: Ctrl-C here, a SIGTERM that reaches only the child, and one that is left in peace."""
     from flows.pretrain import pretrain
 
+    def press_ctrl_c(line: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
     fake_trainer.write_text(STOPPABLE)
-    monkeypatch.setattr(told, "log", lambda line: _stop_the_child() if line == "ready" else None)
+    monkeypatch.setattr(told, "log", press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(small)
+    assert the_run(small).status == "interrupted" and statuses(small)["pretrain"] == "interrupted"
+    planned = {one.name: one for one in Store(small.workspace).plan(small)}["pretrain"]
+    assert planned.action == "resume"
+    assert (planned.path / "checkpoints" / "state").read_text() == "saved"
+    assert not (planned.path / "lock.json").exists()
+
+    (planned.path / "checkpoints" / "state").unlink()
+    (planned.path / "checkpoints").rmdir()
+    monkeypatch.setattr(told, "log", lambda line: _stop_the_child())
     with pytest.raises(Preempted):
         pretrain(small)
     assert the_run(small).status == "interrupted" and statuses(small)["pretrain"] == "interrupted"
     assert prefect_states(the_run(small))[0].state.name == "Interrupted"
-    planned = {one.name: one for one in Store(small.workspace).plan(small)}
-    assert planned["pretrain"].action == "resume"
+
     pretrain(small)
     assert statuses(small)["pretrain"] == "completed" and statuses(small)["shards"] == "reused"
-    assert (planned["pretrain"].path / "model.txt").read_text() == "saved"
+    assert the_run(small).stage("pretrain").action == "resume"
+    assert (planned.path / "model.txt").read_text() == "saved"
 
 
 def _stop_the_child() -> None:
@@ -202,33 +217,3 @@ def _stop_the_child() -> None:
     for child in psutil.Process().children():
         if any(part.endswith("trainer.py") for part in child.cmdline()):
             child.terminate()
-
-
-def test_ctrl_c_lets_the_child_save_and_the_record_says_interrupted(
-    small: PipelineConfig, doors: Any, fake_trainer: Path, told: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_trainer.write_text(STOPPABLE)
-    press = lambda line: os.kill(os.getpid(), signal.SIGINT) if line == "ready" else None  # noqa: E731
-    monkeypatch.setattr(told, "log", press)
-    with pytest.raises(KeyboardInterrupt):
-        build(small)
-    record = the_run(small)
-    assert record.status == "interrupted" and record.stage("pretrain").status == "interrupted"
-    planned = {one.name: one for one in Store(small.workspace).plan(small)}
-    assert planned["pretrain"].action == "resume"
-    assert (planned["pretrain"].path / "checkpoints" / "state").read_text() == "saved"
-    assert not (planned["pretrain"].path / "lock.json").exists()
-
-
-def test_a_broken_report_costs_nothing(
-    small: PipelineConfig, doors: Any, fake_trainer: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import prefect.artifacts
-
-    def down(*_: object, **__: object) -> None:
-        raise ConnectionError("the API is away")
-
-    monkeypatch.setattr(prefect.artifacts, "create_table_artifact", down)
-    monkeypatch.setattr(prefect.artifacts, "create_markdown_artifact", down)
-    build(small)
-    assert the_run(small).status == "completed"

@@ -72,6 +72,8 @@ def test_checkpoints_and_temporary_files_are_no_output(store: Store) -> None:
         (writer.out / "checkpoints").mkdir()
         (writer.out / "checkpoints" / "state").write_text("x")
         (writer.out / "half.parquet.tmp").write_text("x")
+        (writer.out / "parts.tmp").mkdir()
+        (writer.out / "parts.tmp" / "part.parquet").write_text("x")
         (writer.out / "model.txt").write_text("x")
         assert [output.path for output in writer.publish({}).outputs] == ["model.txt"]
 
