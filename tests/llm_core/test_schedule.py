@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 
 from llm_core.config import ScheduleConfig
@@ -11,7 +13,7 @@ def test_warms_up_in_a_line_reaches_the_peak_and_ends_at_the_final_share(kind: s
     assert shares[:9] == pytest.approx([(step + 1) / 10 for step in range(9)])
     assert max(shares) == shares[9] == 1.0
     assert shares[-1] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(shares[9:], shares[10:], strict=False))
+    assert all(a >= b for a, b in pairwise(shares[9:]))
 
 
 def test_wsd_stays_at_the_peak_until_the_decay_begins() -> None:

@@ -1,0 +1,105 @@
+import lzma
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from llm_core.config import ModelConfig
+from llm_core.evaluate.bits_per_byte import (
+    LanguageModelLoss,
+    _windows,
+    byte_unigram_bits_per_byte,
+    loss_on_documents,
+    loss_on_rows,
+    split_tokens,
+    token_unigram_bits_per_byte,
+    xz_bits_per_byte,
+    zstd_bits_per_byte,
+)
+from llm_core.model.initialization import initialize
+from llm_core.model.transformer import Transformer
+from llm_core.shards.loader import TokenRows
+from llm_core.tokenizer.encode import Tokenizer
+from llm_core.train.batches import IGNORE
+
+CPU = torch.device("cpu")
+
+
+def nothing() -> None: ...
+
+
+def uniform_model(vocab: int) -> Transformer:
+    """Every token is equally likely: ln(vocab) nats each."""
+    model = Transformer(ModelConfig(layers=1, dim=16, heads=2, ffn_dim=16, context_length=16), vocab)
+    torch.nn.init.zeros_(model.embedding.weight)
+    return model.eval()
+
+
+def test_by_hand() -> None:
+    measured = LanguageModelLoss(loss_sum=6 * math.log(2), tokens=3, bytes=4)
+    assert measured.loss == pytest.approx(2 * math.log(2))
+    assert measured.perplexity == pytest.approx(4.0)
+    assert measured.bits_per_byte == pytest.approx(1.5)
+
+
+def test_a_model_that_knows_nothing_pays_log2_of_the_vocabulary_for_each_token() -> None:
+    documents = [[3, 4, 5], [6] * 40]
+    measured = loss_on_documents(uniform_model(64), documents, 100, 0, 1, CPU, nothing)
+    assert measured.tokens == 3 + 1 + 40 + 1  # with the tokens that close them
+    assert measured.bits_per_byte == pytest.approx(45 * 6 / 100, rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [2, 15, 16, 17, 18, 40, 100])
+def test_windows_count_every_token_once_with_at_least_half_a_window_before_it(length: int) -> None:
+    ids = list(range(length))
+    counted: list[int] = []
+    for number, window in enumerate(_windows(ids, 16)):
+        assert isinstance(window.targets, list) and len(window.tokens) == len(window.targets) <= 16
+        wanted = [(at, target) for at, target in enumerate(window.targets) if target != IGNORE]
+        assert all(window.tokens[at] == target - 1 for at, target in wanted)
+        assert number == 0 or wanted[0][0] >= 8
+        counted += [target for _, target in wanted]
+    assert counted == ids[1:]
+
+
+def test_the_same_text_costs_the_same_alone_and_in_a_batch() -> None:
+    model = Transformer(ModelConfig(layers=1, dim=16, heads=2, ffn_dim=16, context_length=16), 64)
+    initialize(model, 3)
+    documents = [[5, 6, 7], [8, 9], [10] * 30]
+    with torch.no_grad():
+        together = loss_on_documents(model, documents, 1, 0, 1, CPU, nothing).loss_sum
+        alone = sum(loss_on_documents(model, [d], 1, 0, 1, CPU, nothing).loss_sum for d in documents)
+    assert together == pytest.approx(alone, rel=1e-5)
+
+
+def test_rows_count_the_bytes_of_their_targets(toy: Any) -> None:
+    tokenizer = Tokenizer.load(toy.tokenizer)
+    rows = TokenRows.open(toy.shards, "validation", 16)
+    measured = loss_on_rows(uniform_model(tokenizer.vocab_size), rows, tokenizer.byte_lengths, 3, CPU, nothing)
+    targets = np.concatenate([rows.row(i)[1:] for i in range(3)])
+    assert measured.tokens == 48
+    assert measured.bytes == len(tokenizer.decode_bytes(targets))
+    assert measured.loss == pytest.approx(math.log(tokenizer.vocab_size), rel=1e-5)
+
+
+def test_unigrams_by_hand() -> None:
+    # counts with one added: a 3, b 2, the 254 others 1 each, 259 in all
+    expected = -(math.log2(3 / 259) + math.log2(2 / 259)) / 2
+    assert byte_unigram_bits_per_byte(b"aab", b"ab") == pytest.approx(expected)
+    tokens = token_unigram_bits_per_byte(np.array([0, 0, 1]), np.array([0, 2]), 3, 5)
+    assert tokens == pytest.approx(-(math.log2(3 / 6) + math.log2(1 / 6)) / 5)
+
+
+def test_compressors_are_measured_on_the_bytes_given() -> None:
+    content = b"the city of the river, the city of the sea. " * 50
+    assert xz_bits_per_byte(content) == pytest.approx(8 * len(lzma.compress(content, preset=9)) / len(content), rel=0.1)
+    assert 0 < zstd_bits_per_byte(content) < 1
+
+
+def test_split_tokens_joins_all_files(toy: Any) -> None:
+    tokens = split_tokens(toy.shards, "train")
+    rows = TokenRows.open(toy.shards, "train", 16)
+    assert len(tokens) == rows.tokens
+    assert (tokens[16:33] == rows.row(1)).all()
