@@ -139,6 +139,8 @@ HEADLINES = {
     "bytes_per_token": "bytes per token",
     "train_tokens": "training tokens",
     "validation_tokens": "validation tokens",
+    "bits_per_byte": "bits per byte",
+    "pretrained_accuracy": "accuracy",
     "validation_bits_per_byte": "bits per byte",
     "validation_accuracy": "accuracy",
     "validation_loss": "validation loss",

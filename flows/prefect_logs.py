@@ -54,5 +54,4 @@ def logging_configuration(file: Path) -> str:
     for logger in (*settings["loggers"].values(), settings["root"]):
         handlers = logger.get("handlers", ())
         logger["handlers"] = ["logfile" if name in TERMINAL_HANDLERS else name for name in handlers]
-    settings["root"]["level"] = "INFO"
     return yaml.safe_dump(settings, sort_keys=False)

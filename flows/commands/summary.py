@@ -41,6 +41,19 @@ def stage_of(record: RunRecord, name: str) -> StageRecord | None:
     return found if found is not None and found.status in ("completed", "reused") else None
 
 
+#: What the scorecard's baselines are called in one line.
+BASELINES = {
+    "xz_validation": "xz",
+    "zstd_validation": "zstd",
+    "xz_train_and_validation": "xz after the training text",
+    "token_unigram": "token frequencies",
+    "byte_unigram": "byte frequencies",
+    "from_scratch": "from scratch",
+    "multinomial": "naive Bayes",
+    "complement": "naive Bayes on TF-IDF",
+}
+
+
 def score_lines(record: RunRecord) -> Iterator[str]:
     """The headline numbers of the scorecard, each with what it is compared with."""
     evaluate = stage_of(record, "evaluate")
@@ -48,17 +61,34 @@ def score_lines(record: RunRecord) -> Iterator[str]:
         return
     try:
         card = json.loads((Path(evaluate.path) / "scorecard.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return
-    rows = [*_table(card)]
-    widths = [max(len(row[column]) for row in rows) for column in range(2)] if rows else []
-    for row in rows:
-        yield f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]}".rstrip()
+        rows = list(headlines(card))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # a scorecard of another version: the page itself is named below
+    width = max((len(what) for what, _, _ in rows), default=0)
+    for what, number, beside in rows:
+        yield f"{what:<{width}}  {number:6.3f}  {beside}".rstrip()
 
 
-def _table(card: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(what, the model's number, the baselines') of every headline."""
-    yield from ()
+def headlines(card: Mapping[str, Any]) -> Iterator[tuple[str, float, str]]:
+    """(what, the model's number, the baselines' numbers)."""
+
+    def named(numbers: Mapping[str, float]) -> str:
+        return ", ".join(
+            f"{BASELINES.get(name, name.replace('_', ' '))} {value:.3f}" for name, value in numbers.items()
+        )
+
+    language = card.get("language_model")
+    if language:
+        beside = dict(sorted(language["baselines"].items(), key=lambda item: float(item[1])))
+        yield "bits per byte (less is better)", language["bits_per_byte"], named(beside)
+    scores = dict(card.get("classification", {}).get("scores", {}))
+    ours = scores.pop("pretrained", None) or scores.pop("from_scratch", None)
+    for key, what in (("accuracy", "accuracy (more is better)"), ("macro_f1", "macro-F1")):
+        if ours:
+            yield what, ours[key], named({name: score[key] for name, score in scores.items()})
+    assistant = card.get("assistant")
+    if assistant:
+        yield "loss of the right answers", assistant["loss_after"], f"before tuning {assistant['loss_before']:.3f}"
 
 
 def times_line(stages: list[StageRecord]) -> str:
