@@ -44,8 +44,8 @@ def lineage_tree(node: LineageNode) -> Tree:
     from rich.text import Text
     from rich.tree import Tree
 
-    from flows.display import show_counters, show_seconds
     from flows.lineage.manifest import SOURCE
+    from flows.wording import show_counters, show_seconds
 
     drawn: set[tuple[str, str]] = set()
 
@@ -82,8 +82,9 @@ def runs(
     """List the runs of this workspace, the newest first."""
     from rich.table import Table
 
-    from flows.display import show_seconds, wide_console
+    from flows.display import wide_console
     from flows.run_record import all_runs
+    from flows.wording import show_seconds
 
     folder = open_workspace(workspace)
     found = all_runs(folder)[::-1]

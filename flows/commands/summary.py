@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def closing_summary(record: RunRecord, *, seconds: float) -> list[str]:
     """Its lines. ``seconds`` is how long the whole command took, its own start included."""
-    from flows.display import show_seconds
+    from flows.wording import show_seconds
 
     reused = [stage for stage in record.stages if stage.status == "reused"]
     built = [stage for stage in record.stages if stage.status == "completed"]
@@ -93,7 +93,7 @@ def headlines(card: Mapping[str, Any]) -> Iterator[tuple[str, float, str]]:
 
 def times_line(stages: list[StageRecord]) -> str:
     """The longest stages of this run, longest first."""
-    from flows.display import show_seconds
+    from flows.wording import show_seconds
 
     spans = [
         ((stage.finished - stage.started).total_seconds(), stage.name)

@@ -16,13 +16,10 @@ from flows.display import (
     RichDisplay,
     StageState,
     choose_display,
-    clean,
     current_display,
-    show_counters,
-    show_number,
-    show_seconds,
     use_display,
 )
+from flows.wording import clean, show_counters, show_number, show_seconds
 
 
 @dataclass(frozen=True)
