@@ -116,7 +116,7 @@ class PretrainConfig(TrainConfig):
 
 
 class ClassifierConfig(TrainConfig):
-    """A linear head on the last token's state (Radford et al. 2018); all weights are tuned."""
+    """A linear head on the mean of a text's states; all weights are tuned."""
 
     init: Literal["pretrained", "scratch"] = "pretrained"
     epochs: float = Field(default=3.0, gt=0, le=1000)
@@ -157,6 +157,9 @@ class EvaluateConfig(Strict):
     top_k: int | None = Field(default=50, ge=1)
     top_p: float | None = Field(default=0.95, gt=0, le=1)
     seed: int = Field(default=1, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the matrix products while measuring. `bf16` is twice as fast where the processor knows it, and changes the
+    fifth digit of a loss."""
 
 
 class LlmRuntime(Strict):

@@ -45,7 +45,8 @@ def stage_of(record: RunRecord, name: str) -> StageRecord | None:
 BASELINES = {
     "xz_validation": "xz",
     "zstd_validation": "zstd",
-    "xz_train_and_validation": "xz after the training text",
+    "xz_after_train": "xz after the training text",
+    "xz_train_and_validation": "xz of both in one file",
     "token_unigram": "token frequencies",
     "byte_unigram": "byte frequencies",
     "from_scratch": "from scratch",

@@ -165,14 +165,13 @@ def byte_unigram_bits_per_byte(train: bytes, validation: bytes) -> float:
     return bits_per_byte(float(nats[np.frombuffer(validation, dtype=np.uint8)].sum()), len(validation))
 
 
-def xz_bits_per_byte(content: bytes) -> float:
-    """What `xz -9e` makes of ``content``, in bits per byte of it."""
-    return 8 * len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)) / max(1, len(content))
+def xz_bytes(content: bytes) -> int:
+    """Bytes that `xz -9e` makes of ``content``."""
+    return len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
 
 
-def zstd_bits_per_byte(content: bytes) -> float:
-    """What `zstd -19` makes of ``content``, in bits per byte of it."""
+def zstd_bytes(content: bytes) -> int:
+    """Bytes that `zstd -19` makes of ``content``."""
     import pyarrow as pa
 
-    compressed = pa.Codec("zstd", compression_level=19).compress(content, asbytes=True)
-    return 8 * len(compressed) / max(1, len(content))
+    return len(pa.Codec("zstd", compression_level=19).compress(content, asbytes=True))

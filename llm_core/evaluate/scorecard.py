@@ -8,6 +8,7 @@ from typing import Any
 
 BASELINES = {
     "xz_validation": "xz -9e, the same documents",
+    "xz_after_train": "xz -9e, the same documents after it has read the train split",
     "zstd_validation": "zstd -19, the same documents",
     "xz_train_and_validation": "xz -9e, train and validation documents in one file",
     "token_unigram": "token frequencies of the train split",

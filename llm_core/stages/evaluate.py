@@ -32,7 +32,7 @@ def run(
     from llm_core.generate.engine import generate
     from llm_core.model.storage import load_model
     from llm_core.tokenizer.encode import Tokenizer
-    from llm_core.train.device import prepare_device
+    from llm_core.train.device import autocast, prepare_device
 
     device = prepare_device(runtime)
     tokenizer = Tokenizer.load(inputs["tokenizer"])
@@ -43,15 +43,15 @@ def run(
         return lambda: progress(parts.index(part), len(parts), part)
 
     card: dict[str, Any] = {}
-    with torch.no_grad():
+    tuned = load_model(model_folder(inputs["assistant"]), device) if "assistant" in inputs else None
+    with torch.no_grad(), autocast(device, config.precision):
         card["language_model"] = evaluate_language_model(
             base, tokenizer, inputs["shards"], inputs["documents"], device, ticker("language model")
         )
-    if "classifier" in inputs:
-        card["classification"] = _classification(inputs, device, ticker("classifier"))
-    tuned = load_model(model_folder(inputs["assistant"]), device) if "assistant" in inputs else None
-    if tuned is not None:
-        card["assistant"] = _assistant(inputs, base, tuned, device, ticker("assistant"))
+        if "classifier" in inputs:
+            card["classification"] = _classification(inputs, device, ticker("classifier"))
+        if tuned is not None:
+            card["assistant"] = _assistant(inputs, base, tuned, device, ticker("assistant"))
     samples: list[dict[str, str]] = []
     for prompt in config.prompts:
         ticker("samples")()
@@ -141,8 +141,6 @@ def _classification(inputs: dict[str, Path], device: torch.device, tick: Callabl
 def _assistant(
     inputs: dict[str, Path], base: Any, tuned: Any, device: torch.device, tick: Callable[[], None]
 ) -> dict[str, Any]:
-    import torch
-
     from llm_core.adapt.examples import read_conversations
     from llm_core.evaluate.assistant import evaluate_assistant
     from llm_core.tokenizer.encode import Tokenizer
@@ -150,5 +148,4 @@ def _assistant(
     conversations = read_conversations(inputs["instruction_set"])
     held_out = conversations["test"] or conversations["validation"] or conversations["train"][:0]
     tokenizer = Tokenizer.load(inputs["tokenizer"])
-    with torch.no_grad():
-        return evaluate_assistant(base, tuned, tokenizer, held_out, device, tick)
+    return evaluate_assistant(base, tuned, tokenizer, held_out, device, tick)

@@ -1,4 +1,3 @@
-import lzma
 import math
 from typing import Any
 
@@ -15,8 +14,8 @@ from llm_core.evaluate.bits_per_byte import (
     loss_on_rows,
     split_tokens,
     token_unigram_bits_per_byte,
-    xz_bits_per_byte,
-    zstd_bits_per_byte,
+    xz_bytes,
+    zstd_bytes,
 )
 from llm_core.model.initialization import initialize
 from llm_core.model.transformer import Transformer
@@ -92,10 +91,10 @@ def test_unigrams_by_hand() -> None:
     assert tokens == pytest.approx(-(math.log2(3 / 6) + math.log2(1 / 6)) / 5)
 
 
-def test_compressors_are_measured_on_the_bytes_given() -> None:
+def test_compressors_shrink_what_repeats() -> None:
     content = b"the city of the river, the city of the sea. " * 50
-    assert xz_bits_per_byte(content) == pytest.approx(8 * len(lzma.compress(content, preset=9)) / len(content), rel=0.1)
-    assert 0 < zstd_bits_per_byte(content) < 1
+    assert 0 < xz_bytes(content) < len(content) / 8
+    assert 0 < zstd_bytes(content) < len(content) / 8
 
 
 def test_split_tokens_joins_all_files(toy: Any) -> None:
