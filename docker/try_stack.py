@@ -135,7 +135,7 @@ def main() -> int:
 def is_training(prefect: Server, run: str) -> bool:
     query = {"flow_runs": {"id": {"any_": [run]}}, "task_runs": {"state": {"type": {"any_": ["RUNNING"]}}}}
     tasks = prefect.ask("/api/task_runs/filter", query)[1]
-    return any("stage:pretrain" in task["tags"] for task in tasks)
+    return any(task["name"].startswith("Pretrain") for task in tasks)
 
 
 def experiment_of(config: dict[str, Any]) -> str:
