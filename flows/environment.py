@@ -38,6 +38,8 @@ def settings(workspace: str | Path) -> dict[str, str]:
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        # The second page design asks a statistics service for its settings, whatever the analytics switch says.
+        "PREFECT_SERVER_UI_V2_ENABLED": "false",
         # The terminal shows warnings only. The level of the loggers stays at INFO, so that the UI has the full log.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
