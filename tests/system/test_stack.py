@@ -103,6 +103,7 @@ def test_mlflow_knows_its_own_name_and_is_asked_by_it(services: dict[str, dict[s
 def test_prefect_asks_for_a_password_and_tells_nobody(services: dict[str, dict[str, Any]]) -> None:
     prefect = services["prefect"]
     assert "GROUNDUP_PREFECT_PASSWORD" in prefect["environment"]["PREFECT_SERVER_API_AUTH_STRING"]
+    assert prefect["environment"]["PREFECT_SERVER_UI_V2_ENABLED"] == "false"  # that design asks a statistics service
     assert prefect["healthcheck"]["test"][-1].endswith("/api/ready")
     dockerfile = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8")
     for setting in ("PREFECT_SERVER_ANALYTICS_ENABLED=false", "MLFLOW_DISABLE_TELEMETRY=true", "DO_NOT_TRACK=1"):
