@@ -16,7 +16,9 @@ def describe() -> dict[str, object]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in ("torch", "tokenizers", "pyarrow", "datasketch", "prefect", "mlflow")},
+        "versions": {
+            name: _version(name) for name in ("torch", "tokenizers", "pyarrow", "datasketch", "prefect", "mlflow")
+        },
     }
 
 

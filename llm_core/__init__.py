@@ -1,1 +1,4 @@
-"""Clean documents to tokenizer, token shards, model; adapted, evaluated, generating. Knows nothing of Prefect or MLflow."""
+"""Clean documents to tokenizer, token shards and models that are adapted, evaluated and put to use.
+
+Knows nothing of Prefect or MLflow.
+"""
