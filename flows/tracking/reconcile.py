@@ -123,7 +123,7 @@ class Reconciliation:
             self.experiment(),
             start_time=milliseconds(started or self.record.started),
             tags=tags,
-            run_name=stage.record.title if stage else self.record.run_id,
+            run_name=stage.record.title if stage else f"{self.record.name} {self.record.run_id}",
         )
         return str(run.info.run_id)
 
