@@ -26,6 +26,7 @@ from typer.core import TyperGroup
 from flows import __version__
 from flows.commands import artifacts, config, doctor, models, run, track, ui
 from flows.commands.workspace import current_workspace
+from flows.passwords import hide_passwords
 
 #: ClickException, by way of a public name: some versions of typer carry their own click.
 _USAGE_ERROR = cast(type[Exception], typer.BadParameter.mro()[2])
@@ -102,7 +103,8 @@ def save_traceback(error: BaseException) -> Path:
             if folder.parent.is_dir():
                 folder.mkdir(exist_ok=True)
                 path = folder / name
-                path.write_text(f"groundup {__version__}: {' '.join(sys.argv)}\n\n{text}", encoding="utf-8")
+                content = f"groundup {__version__}: {' '.join(sys.argv)}\n\n{text}"
+                path.write_text(hide_passwords(content), encoding="utf-8")
                 return path
         except OSError:
             continue

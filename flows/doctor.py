@@ -21,6 +21,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from flows.passwords import without_password
+
 GIB = 1024**3
 Level = Literal["ok", "warning", "failure"]
 
@@ -53,15 +55,6 @@ def ask(url: str, body: bytes | None = None, timeout: float = 5.0) -> tuple[int,
         return error.code, error.read(2000).decode("utf-8", errors="replace")
     except ValueError as error:  # not an address at all
         raise OSError(str(error)) from error
-
-
-def without_password(url: str) -> str:
-    """The address as it may be shown."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.password is None and parts.username is None:
-        return url
-    host = parts.hostname or ""
-    return urllib.parse.urlunsplit(parts._replace(netloc=f"{host}:{parts.port}" if parts.port else host))
 
 
 # ------------------------------------------------------------------------------------------------------ the machine

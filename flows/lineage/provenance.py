@@ -6,12 +6,13 @@ import functools
 import hashlib
 import importlib.metadata
 import platform
-import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from flows.passwords import hide_passwords
 
 _PACKAGES = (
     "groundup",
@@ -29,9 +30,6 @@ _PACKAGES = (
     "mlflow",
 )
 
-#: A password inside an address on the command line.
-_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
-
 
 @functools.cache
 def provenance() -> dict[str, Any]:
@@ -42,7 +40,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
-        "argv": [_PASSWORD.sub(r"\1:***@", argument) for argument in sys.argv],
+        "argv": [hide_passwords(argument) for argument in sys.argv],
     }
 
 

@@ -13,7 +13,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+
+from flows.passwords import without_password
 
 VERSION = 1
 LEDGER = "mlflow.json"
@@ -95,14 +96,6 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def digest(value: Any) -> str:
     """Short and stable, for values made of JSON types."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def without_password(uri: str) -> str:
-    """`postgresql://user:secret@host/db` -> `postgresql://host/db`: no secret goes into a workspace."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def makers(runs: Path, target: str) -> Callable[[str], str | None]:

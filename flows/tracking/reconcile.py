@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.environment import mlflow_artifacts
+from flows.passwords import hide_passwords
 from flows.tracking import registry, snapshot
 from flows.tracking.ledger import Ledger, digest
 from flows.tracking.metric_log import Cursor, Point, metric_name, read_points
@@ -158,7 +159,7 @@ class Reconciliation:
             points = self.numbers("scorecard", evaluate)
             self.small_files(PARENT, run_id, evaluate)
         self.describe(PARENT, run_id, self.run.params(), tags, points)
-        self.text(PARENT, run_id, "config.resolved.yaml", _yaml(self.record.config))
+        self.text(PARENT, run_id, "config.resolved.yaml", hide_passwords(_yaml(self.record.config)))
 
     # --- the run of a stage -------------------------------------------------------------------------------------
 

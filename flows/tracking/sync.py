@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.passwords import without_password
 from flows.run_record import RunRecord, all_runs
 from flows.tracking import metric_log, snapshot
 from flows.tracking.connection import connect, is_unknown, is_unreachable, resolve_uri, short
-from flows.tracking.ledger import Ledger, exclusive, ledger_path, lock_path, makers, without_password
+from flows.tracking.ledger import Ledger, exclusive, ledger_path, lock_path, makers
 from flows.tracking.reconcile import PARENT, find_runs, reconcile
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from flows.config import TrackingConfig
 from flows.environment import settings
 from flows.lineage.manifest import Manifest
 from flows.tracking import Mirror, sync
-from flows.tracking.ledger import Ledger, exclusive, ledger_path, lock_path, without_password
+from flows.tracking.ledger import Ledger, exclusive, ledger_path, lock_path
 from flows.tracking.reconcile import find_runs, reconcile
 from tests.flows.tracking_pipeline import SHORT, START, Pipeline
 
@@ -308,8 +308,3 @@ def test_tracking_that_is_off_does_nothing(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path, ("mix",)).whole()
     assert Mirror(pipeline.path, TrackingConfig(enabled=False)).start().stop()
     assert not ledger_path(pipeline.path).exists()
-
-
-def test_no_password_is_written_down() -> None:
-    assert without_password("postgresql://me:secret@db:5432/mlflow?x=1") == "postgresql://db:5432/mlflow?x=1"
-    assert without_password("sqlite:////a/b.db") == "sqlite:////a/b.db"
