@@ -17,6 +17,8 @@ MUON_MOMENTUM = 0.95
 #: Coefficients of the quintic iteration, tuned for the steepest slope at zero; Jordan et al. 2024.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
+#: What AdamW keeps of each parameter, in PyTorch's words: updates so far, mean gradient, mean squared gradient.
+ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 Named = dict[str, nn.Parameter]
 
@@ -151,7 +153,8 @@ class Optimizer:
                 parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor of the state under ``kind.parameter``. AdamW's is empty before the first step."""
+        """Every tensor of the state under ``kind.parameter``. AdamW has none for a parameter that never had a gradient:
+        before the first step all of them, afterwards the language model's head while a classifier is tuned."""
         tensors = {f"muon_momentum.{name}": tensor for name, tensor in self.muon.momentum.items()}
         for name, parameter in self._named.items():
             for kind, tensor in self.adamw.state.get(parameter, {}).items():
@@ -165,9 +168,9 @@ class Optimizer:
             LlmCoreError: the tensors are those of another model or optimizer.
         """
         expected = {f"muon_momentum.{name}" for name in self.muon.momentum}
-        if any(name.startswith("adamw_") for name in tensors):
-            kinds = ("exp_avg", "exp_avg_sq", "step")
-            expected |= {f"adamw_{kind}.{name}" for kind in kinds for name in self._named}
+        for name in self._named:
+            its_own = {f"adamw_{kind}.{name}" for kind in ADAMW_STATE}
+            expected |= its_own if its_own & set(tensors) else set()
         if expected != set(tensors):
             strange = sorted(expected ^ set(tensors))
             raise LlmCoreError(f"the optimizer's state belongs to another model ({strange[0]} and others).")
@@ -177,5 +180,5 @@ class Optimizer:
             if f"adamw_step.{name}" in tensors:
                 self.adamw.state[parameter] = {
                     kind: tensors[f"adamw_{kind}.{name}"].to(parameter.device, copy=True)
-                    for kind in ("step", "exp_avg", "exp_avg_sq")
+                    for kind in ADAMW_STATE
                 }

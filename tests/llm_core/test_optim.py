@@ -74,6 +74,32 @@ def test_state_goes_to_named_tensors_and_back() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
+def test_state_goes_back_where_a_parameter_never_had_a_gradient() -> None:
+    """A classifier doesn't use the language model's head; untied, it is a parameter of its own, without a gradient."""
+    model, other = TextClassifier(new_model(tied=False), 3), TextClassifier(new_model(tied=False), 3)
+    first = Optimizer(model, OptimizerConfig())
+    model(torch.zeros(2, 4, dtype=torch.int64), torch.tensor([4, 4])).square().sum().backward()
+    model.classifier.weight.grad = torch.ones_like(model.classifier.weight)
+    first.step(1.0)
+    state = first.state()
+    assert not any(name.endswith("head.weight") for name in state)
+    second = Optimizer(other, OptimizerConfig())
+    second.load_state(state)
+    assert all(torch.equal(tensor, second.state()[name]) for name, tensor in state.items())
+
+
+def test_a_part_of_a_parameters_state_is_refused() -> None:
+    model = new_model()
+    optimizer = Optimizer(model, OptimizerConfig())
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step(1.0)
+    state = optimizer.state()
+    del state["adamw_exp_avg.norm.weight"]
+    with pytest.raises(LlmCoreError, match="belongs to another model"):
+        Optimizer(new_model(), OptimizerConfig()).load_state(state)
+
+
 def test_state_of_another_optimizer_is_refused() -> None:
     state = Optimizer(new_model(), OptimizerConfig(name="muon")).state()
     with pytest.raises(LlmCoreError, match="belongs to another model"):
