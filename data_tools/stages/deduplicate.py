@@ -6,6 +6,7 @@ Memory: 0.6 kB a document (id, signature, band keys), and the shingles of those 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
@@ -149,7 +150,7 @@ def _decide(
         # The shingles of the candidates are computed a second time rather than kept for all documents.
         wanted: dict[int, list[int]] = defaultdict(list)
         for position in sorted(position for group in groups for position in group):
-            shard = next(index for index in range(len(paths)) if position < starts[index + 1])
+            shard = bisect_right(starts, position) - 1
             wanted[shard].append(position - starts[shard])
         shards = sorted(wanted)
         shingles: dict[int, Shingles] = {}

@@ -97,11 +97,13 @@ def _group_files(config: IngestConfig, runtime: DataRuntime) -> Iterator[_Group]
     index = 0
     for source in config.sources:
         group: list[SourceFile] = []
+        size = 0
         for file in open_source(source, runtime, config.max_document_bytes).files():
             group.append(file)
-            if sum(member.size for member in group) >= config.shard_bytes:
+            size += file.size
+            if size >= config.shard_bytes:
                 yield _Group(index, source, tuple(group))
-                index, group = index + 1, []
+                index, group, size = index + 1, [], 0
         if group:
             yield _Group(index, source, tuple(group))
             index += 1

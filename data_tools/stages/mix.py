@@ -1,7 +1,8 @@
 """The last door of the data part: the documents as the model will meet them, each in one split for good.
 
 A document's split is a function of its id (the hash of its text) and the salt, so it stays where it is when other
-documents come or go, and equal texts are never on both sides. Memory is bounded by a row group.
+documents come or go, and equal texts are never on both sides. (Only in a corpus of a few dozen documents, where a split
+would stay empty, do the bounds move: :func:`_bounds`.) Memory is bounded by a row group.
 """
 
 from __future__ import annotations
