@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -23,6 +23,7 @@ from data_tools.config import (
     InstructionSetConfig,
     MixConfig,
     SelectConfig,
+    Strict,
 )
 from flows.config_errors import describe_errors, lines_of
 from flows.config_yaml import apply_override, read_yaml
@@ -37,12 +38,6 @@ from llm_core.config import (
     ShardsConfig,
     TokenizerConfig,
 )
-
-
-class Strict(BaseModel):
-    """Unknown keys are refused, values don't change after they were checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TrackingConfig(Strict):
@@ -102,10 +97,6 @@ class PipelineConfig(Strict):
     def _problems(self) -> list[str]:
         """What each section allows by itself, but not beside the others. Every line begins with the field's path."""
         found: list[str] = []
-        names = [source.name for source in self.ingest.sources]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            found.append(f"ingest.sources: two sources are called {', '.join(twice)}; give each its own name")
         if self.select.language is not None and not self.annotate.language:
             found.append(
                 "select.language: needs the signals of annotate.language, which is off; turn it on, or set null"

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from data_tools.funnel import STAGES
+
 if TYPE_CHECKING:
     from flows.lineage.manifest import Manifest
     from flows.runner import Run
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-FUNNEL = ("ingest", "annotate", "select", "deduplicate", "mix")
 TRAINED = ("pretrain", "classifier", "classifier_from_scratch", "assistant")
 
 _log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def after_stage(run: Run, name: str) -> None:
 def funnel_rows(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
     """A row a stage: documents and bytes in and out, and the share that stayed."""
     rows: list[dict[str, Any]] = []
-    for stage in FUNNEL:
+    for stage in STAGES:
         counters = manifests[stage].counters if stage in manifests else {}
         before, after = counters.get("documents_in"), counters.get("documents_out")
         if after is None:

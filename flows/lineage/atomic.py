@@ -19,6 +19,9 @@ def sync_folder(folder: Path) -> None:
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``path`` in one step: a reader sees the old bytes or the new ones, never a part.
 
+    Unlike the libraries' own, this never makes the folder: a lock must not be written into one that its last holder
+    has just taken away (flows/lineage/lock.py).
+
     Raises:
         OSError: ENOSPC and the like; the old file, if any, is then untouched.
     """

@@ -146,6 +146,6 @@ def _assistant(
     from llm_core.tokenizer.encode import Tokenizer
 
     conversations = read_conversations(inputs["instruction_set"])
-    held_out = conversations["test"] or conversations["validation"] or conversations["train"][:0]
+    held_out = conversations["test"] or conversations["validation"]
     tokenizer = Tokenizer.load(inputs["tokenizer"])
     return evaluate_assistant(base, tuned, tokenizer, held_out, device, tick)
