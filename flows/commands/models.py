@@ -107,7 +107,7 @@ def generate(
         max_tokens=max_tokens,
         temperature=temperature,
         top_k=top_k or None,
-        top_p=top_p or None,
+        top_p=top_p,
         seed=choose_seed(seed),
     )
     write_stream([prompt])
@@ -186,7 +186,7 @@ def chat(
             max_tokens=max_tokens,
             temperature=temperature,
             top_k=top_k or None,
-            top_p=top_p or None,
+            top_p=top_p,
             seed=begun + turn,
         )
         try:
