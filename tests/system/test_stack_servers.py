@@ -1,11 +1,12 @@
 """The two servers, started as the stack starts them, on this machine and without a container engine.
 
-Both tests catch what no import and no health check shows: a scheduler that fails every minute while the page works, and
+The tests catch what no import and no health check shows: a scheduler that fails every minute while the page works, and
 a tracking server that is healthy and answers every worker with 403.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,33 @@ def server(arguments: list[str], environment: dict[str, str], log: Path) -> Iter
                 process.wait(15)
 
 
+@dataclass(frozen=True)
+class Prefect:
+    """A running server, and how to ask it."""
+
+    api: str
+    environment: dict[str, str]
+    log: Path
+
+    def python(self, *arguments: str) -> str:
+        """The last word that a program of ours prints when it talks to this server."""
+        environment = {**self.environment, "PREFECT_API_URL": self.api}
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.split()[-1]
+
+    def ask(self, path: str, body: Any = None, method: str | None = None) -> tuple[int, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.api + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return int(answer.status), json.loads(answer.read() or b"null")
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
 SCHEDULE = """
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
@@ -101,27 +130,48 @@ with get_client(sync_client=True) as client:
 """
 
 
-@pytest.mark.slow
-def test_a_cron_schedule_makes_scheduled_runs(tmp_path: Path) -> None:
-    port = free_port()
-    log = tmp_path / "prefect.log"
+@pytest.fixture(scope="module")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+    home = tmp_path_factory.mktemp("prefect")
     environment = {
-        "PREFECT_HOME": str(tmp_path / "home"),
+        "PREFECT_HOME": str(home / "home"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
-    client = {**os.environ, **environment, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-
-    def ask(program: str) -> str:
-        answer = subprocess.run([sys.executable, "-c", program], env=client, capture_output=True, text=True, check=True)
-        return answer.stdout.split()[-1]
-
-    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with server(command, environment, log):
+    port = free_port()
+    log = home / "prefect.log"
+    with server(["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)], environment, log):
         ready = f"http://127.0.0.1:{port}/api/ready"
         wait_for(lambda: status_of(ready) == 200, STARTUP_SECONDS, "the start of Prefect's server", log)
-        ask(SCHEDULE)
-        wait_for(lambda: int(ask(COUNT)) > 0, 90, "the first scheduled run", log)
+        yield Prefect(f"http://127.0.0.1:{port}/api", {**os.environ, **environment}, log)
+
+
+@pytest.mark.slow
+def test_a_cron_schedule_makes_scheduled_runs(prefect: Prefect) -> None:
+    prefect.python("-c", SCHEDULE)
+    wait_for(lambda: int(prefect.python("-c", COUNT)) > 0, 90, "the first scheduled run", prefect.log)
+
+
+@pytest.mark.slow
+def test_deploying_everything_twice_fills_the_forms_and_starts_nothing(prefect: Prefect) -> None:
+    prefect.python("-m", "flows.deployments", "deploy")
+    nightly = prefect.ask("/deployments/name/prepare-data/nightly")[1]
+    assert [schedule["active"] for schedule in nightly["schedules"]] == [False]
+    schedule = nightly["schedules"][0]["id"]
+    assert prefect.ask(f"/deployments/{nightly['id']}/schedules/{schedule}", {"active": True}, "PATCH")[0] == 204
+
+    prefect.python("-m", "flows.deployments", "deploy")
+    nightly = prefect.ask("/deployments/name/prepare-data/nightly")[1]
+    assert [schedule["active"] for schedule in nightly["schedules"]] == [False]  # the file decides
+    assert prefect.ask("/deployments/count", {})[1] >= 6
+
+    quickstart = prefect.ask("/deployments/name/build-language-model/quickstart")[1]
+    config = quickstart["parameters"]["config"]
+    create = f"/deployments/{quickstart['id']}/create_flow_run"
+    assert prefect.ask(create, {"parameters": {"config": config}})[0] == 201
+    for wrong in ({**config, "no_such_key": 1}, {**config, "model": {**config["model"], "layers": 0}}):
+        status, answer = prefect.ask(create, {"parameters": {"config": wrong}})
+        assert status == 409, answer
 
 
 @pytest.mark.slow
