@@ -10,7 +10,7 @@ from pathlib import Path
 from flows.lineage.lock import is_locked
 from flows.lineage.manifest import MANIFEST, UNFINISHED, Manifest
 from flows.lineage.store import Store
-from flows.run_record import all_runs
+from flows.run_record import RunRecord, all_runs
 
 #: Seconds after which unfinished work counts as given up.
 DAY = 86_400.0
@@ -29,13 +29,14 @@ def collect(store: Store, *, dry_run: bool = True, keep_runs: int | None = None)
     """Find what isn't needed, and remove it unless ``dry_run``.
 
     Kept: the latest artifact of every stage, all that the kept runs made or reused, and everything that those were
-    made from. Work that is locked by a living process is never touched.
+    made from. What a run that goes on at this moment reads or writes is never touched.
 
     Args:
         keep_runs: how many of the newest runs to keep the artifacts of; None: of all.
     """
     runs = all_runs(store.workspace)
-    kept_runs = runs if keep_runs is None else runs[max(0, len(runs) - keep_runs) :]
+    first = 0 if keep_runs is None else max(0, len(runs) - keep_runs)
+    kept_runs = runs[first:] + [run for run in runs[:first] if _goes_on(store, run)]
     kept = {store.artifact_dir(stage.name, stage.fingerprint) for run in kept_runs for stage in run.stages}
     finished = {path: manifest for stage in _stages(store) for path, manifest in store.finished(stage)}
     latest = (store.latest(stage) for stage in _stages(store))
@@ -61,6 +62,11 @@ def collect(store: Store, *, dry_run: bool = True, keep_runs: int | None = None)
             (garbage.path / MANIFEST).unlink(missing_ok=True)  # it stops being an artifact before it is taken apart
             shutil.rmtree(garbage.path)
     return found
+
+
+def _goes_on(store: Store, run: RunRecord) -> bool:
+    """A living process writes one of its artifacts (the record alone says "running" after a crash too)."""
+    return run.status == "running" and any(is_locked(store.artifact_dir(s.name, s.fingerprint)) for s in run.stages)
 
 
 def _stages(store: Store) -> list[str]:
