@@ -57,7 +57,7 @@ def run(
     from flows.environment import prepare_environment
     from flows.lineage.store import Store
     from flows.prefect_logs import send_prefect_logs_to
-    from flows.run_record import newest
+    from flows.run_record import RunRecord
 
     loaded = load_for(config, overrides, workspace, offline=offline)
     folder = loaded.workspace
@@ -77,11 +77,10 @@ def run(
             from flows.pipeline import build_language_model
 
             wait_for_prefect()
-            build_language_model(loaded, verify=verify)
+            made = build_language_model(loaded, verify=verify)
     sys.stdout.flush()
-    record = newest(folder)
-    if record is not None:
-        print("\n".join(["", *closing_summary(record, seconds=time.monotonic() - began)]))
+    record = RunRecord.load(made["record"])  # not the newest: another run may have begun here meanwhile
+    print("\n".join(["", *closing_summary(record, seconds=time.monotonic() - began)]))
 
 
 def forget(planned: Sequence[PlannedStage], stages: Sequence[str]) -> None:

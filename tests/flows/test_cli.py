@@ -262,9 +262,11 @@ def test_run_hands_over_workspace_offline_and_display(place: Path, pipeline: Cal
 
     seen: dict[str, Any] = {}
 
-    def build(config: Any) -> None:
+    def build(config: Any) -> dict[str, str]:
         seen["config"], seen["display"] = config, current_display()
-        make_artifacts(config.workspace, place / "tiny.yaml")
+        record = make_artifacts(config.workspace, place / "tiny.yaml")
+        RunRecord.create(config.workspace, "another-run-that-began-later", {})
+        return {"record": str(record.path)}
 
     pipeline(build)
     result = groundup("run", "tiny.yaml", "--offline", "-w", "on: [odd]", "--set", "pretrain.steps=7")
@@ -274,6 +276,7 @@ def test_run_hands_over_workspace_offline_and_display(place: Path, pipeline: Cal
     assert seen["config"].pretrain.steps == 7
     assert isinstance(seen["display"], PlainDisplay)
     assert "\x1b" not in result.output
+    assert "tiny: done in" in result.output
 
 
 def test_workspace_of_the_environment_and_of_the_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,9 +332,14 @@ def test_runs_funnel_and_gc(place: Path) -> None:
 
 
 def test_force_drops_the_artifact(place: Path, pipeline: Callable[..., None]) -> None:
-    make_artifacts(place / "workspace", place / "tiny.yaml")
+    record = make_artifacts(place / "workspace", place / "tiny.yaml")
     plans: list[list[str]] = []
-    pipeline(lambda config: plans.append([p.action for p in Store(config.workspace).plan(config)]))
+
+    def build(config: Any) -> dict[str, str]:
+        plans.append([p.action for p in Store(config.workspace).plan(config)])
+        return {"record": str(record.path)}
+
+    pipeline(build)
     assert groundup("run", "tiny.yaml", "--force", "tokenizer").exit_code == 0
     assert plans == [["reuse"] * 5 + ["run"] + ["reuse"] * 3]
 
