@@ -3,7 +3,7 @@ decides what comes out. :class:`LlmRuntime` is how it is computed, and never cha
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -67,6 +67,10 @@ class ModelConfig(Strict):
         return self
 
 
+#: From 0 on, below 1.
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimizerConfig(Strict):
     """AdamW alone (Loshchilov & Hutter 2019), or Muon (Jordan et al. 2024) for the 2-D weights inside the blocks
     and AdamW for the rest."""
@@ -75,7 +79,8 @@ class OptimizerConfig(Strict):
     lr: float = Field(default=1e-3, gt=0, le=10)
     """Peak learning rate of AdamW."""
     muon_lr: float = Field(default=0.02, gt=0, le=10)
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    """How much of the running means of gradient and squared gradient each step keeps."""
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.1, ge=0, le=10)
     """On 2-D weights only; norms are left alone."""
