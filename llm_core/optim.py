@@ -179,6 +179,5 @@ class Optimizer:
         for name, parameter in self._named.items():
             if f"adamw_step.{name}" in tensors:
                 self.adamw.state[parameter] = {
-                    kind: tensors[f"adamw_{kind}.{name}"].to(parameter.device, copy=True)
-                    for kind in ADAMW_STATE
+                    kind: tensors[f"adamw_{kind}.{name}"].to(parameter.device, copy=True) for kind in ADAMW_STATE
                 }
