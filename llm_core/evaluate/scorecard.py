@@ -66,7 +66,7 @@ def _classification(measured: dict[str, Any]) -> str:
             for c in classes
         )
         text += (
-            "\n\nClass by class, fine-tuned:\n\n"
+            "\n\nClass by class, for the first of the table:\n\n"
             f"| class | precision | recall | F1 | examples |\n| --- | ---: | ---: | ---: | ---: |\n{rows}"
         )
     return text

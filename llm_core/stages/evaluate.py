@@ -119,11 +119,14 @@ def _classification(inputs: dict[str, Path], device: torch.device, tick: Callabl
             fix="Raise mix.test_fraction or add documents.",
         )
     result: dict[str, Any] = {"split": split, "examples": len(texts), "labels": labels, "scores": {}}
-    for name, stage in (("pretrained", "classifier"), ("from_scratch", "classifier_from_scratch")):
+    for stage in ("classifier", "classifier_from_scratch"):
         if stage not in inputs:
             continue
         tick()
-        probabilities = load_classifier(inputs[stage], device).probabilities(texts)
+        classifier = load_classifier(inputs[stage], device)
+        scratch = stage == "classifier_from_scratch" or classifier.init == "scratch"
+        name = "from_scratch" if scratch else "pretrained"
+        probabilities = classifier.probabilities(texts)
         measured = classification_metrics(truth, probabilities.argmax(axis=1).tolist(), labels)
         result["scores"][name] = {"accuracy": measured.accuracy, "macro_f1": measured.macro_f1}
         if stage == "classifier":

@@ -94,6 +94,6 @@ def run(
     trained = fit(
         model, classification, batches, validate, plan, out=out, device=device, progress=progress, runtime=runtime
     )
-    save_classifier(model, inputs["tokenizer"], out / "model", labels, max_tokens)
+    save_classifier(model, inputs["tokenizer"], out / "model", labels, max_tokens, train.init)
     write_json(out / "model" / LABELS_FILE, labels)
     return {"classes": len(labels), "examples": len(examples["train"]), **trained.counters()}

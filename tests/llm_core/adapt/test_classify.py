@@ -92,6 +92,7 @@ def test_the_stage_learns_the_classes_from_pretrained_weights_and_from_scratch(t
         stage = ClassifierStage(model=toy.model, train=train.model_copy(update={"init": init}))
         counters = finetune_classifier.run(stage, given, out, no_progress, toy.runtime)
         assert counters["validation_accuracy"] > 0.9  # type: ignore[operator]
+        assert load_classifier(out).init == init
         assert load_classifier(out).predict(["a prime has many names.", "the cat has many names."]) == [
             "numbers",
             "animals",

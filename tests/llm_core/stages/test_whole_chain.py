@@ -82,6 +82,13 @@ def test_pretrain_tune_and_evaluate(toy: Any, tmp_path: Path) -> None:
     confusion = (folders["evaluate"] / "confusion.csv").read_text().splitlines()
     assert len(confusion) == 4 and confusion[0] == "true \\ predicted,animals,numbers,places"
 
+    # a classifier that was configured to begin with random weights is called so
+    scratch_only = {"classifier": folders["scratch"], "classification_set": toy.labelled}
+    folders["alone"].joinpath("scratch").mkdir()
+    short = EvaluateConfig(prompts=(), sample_tokens=4)
+    told = evaluate.run(short, base | scratch_only, folders["alone"] / "scratch", no_progress, toy.runtime)
+    assert "pretrained_accuracy" not in told and told["from_scratch_accuracy"] == numbers["from_scratch_accuracy"]
+
     # and with nothing but the language model
     alone = evaluate.run(EvaluateConfig(sample_tokens=4), base, folders["alone"], no_progress, toy.runtime)
     assert alone["bits_per_byte"] == numbers["bits_per_byte"]
