@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,19 @@ EXTENSIONS = {
     "parquet": (".parquet",),
 }
 _PACKED = {".gz": "gzip", ".zst": "zstd"}
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """What the sources that read files from disk have in common (see :class:`data_tools.sources.protocol.Source`)."""
+
+    config: SourceConfig
+
+    def files(self) -> list[SourceFile]:
+        return list_files(self.config)
+
+    def digests(self) -> dict[str, str]:
+        return {file.name: file_sha256(file.path) for file in self.files()}
 
 
 def list_files(config: SourceConfig) -> list[SourceFile]:
@@ -48,11 +62,6 @@ def list_files(config: SourceConfig) -> list[SourceFile]:
     if not files:
         raise DataError(f"no {looked_for}", where=where, fix="Check the path and the source's kind.")
     return sorted(files, key=lambda file: file.name)
-
-
-def digest_files(config: SourceConfig) -> dict[str, str]:
-    """Relative name to sha256 of every file of the source."""
-    return {file.name: file_sha256(file.path) for file in list_files(config)}
 
 
 def _root_of(pattern: str) -> Path:

@@ -9,22 +9,15 @@ from typing import IO
 
 from data_tools.config import SourceConfig
 from data_tools.sources.fields import record_from_fields
-from data_tools.sources.files import digest_files, list_files, open_unpacked
+from data_tools.sources.files import FileSource, open_unpacked
 from data_tools.sources.protocol import Quarantined, Record, SourceFile, excerpt
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class JsonlSource:
-    config: SourceConfig
+class JsonlSource(FileSource):
     max_document_bytes: int
-
-    def files(self) -> list[SourceFile]:
-        return list_files(self.config)
-
-    def digests(self) -> dict[str, str]:
-        return digest_files(self.config)
 
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined]:
         try:

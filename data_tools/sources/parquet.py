@@ -11,22 +11,14 @@ import pyarrow.parquet as pq
 
 from data_tools.config import SourceConfig
 from data_tools.sources.fields import record_from_fields
-from data_tools.sources.files import digest_files, list_files
+from data_tools.sources.files import FileSource
 from data_tools.sources.protocol import Quarantined, Record, SourceFile, excerpt
 
 _ROWS_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True)
-class ParquetSource:
-    config: SourceConfig
-
-    def files(self) -> list[SourceFile]:
-        return list_files(self.config)
-
-    def digests(self) -> dict[str, str]:
-        return digest_files(self.config)
-
+class ParquetSource(FileSource):
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined]:
         yield from read_rows(file.path, self.config, file.name)
 

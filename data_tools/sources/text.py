@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from data_tools.config import SourceConfig
-from data_tools.sources.files import digest_files, list_files, open_unpacked
+from data_tools.sources.files import FileSource, open_unpacked
 from data_tools.sources.protocol import Quarantined, Record, SourceFile, excerpt
 
 
 @dataclass(frozen=True)
-class TextSource:
-    config: SourceConfig
+class TextSource(FileSource):
     max_document_bytes: int
-
-    def files(self) -> list[SourceFile]:
-        return list_files(self.config)
-
-    def digests(self) -> dict[str, str]:
-        return digest_files(self.config)
 
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined]:
         try:
