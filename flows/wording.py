@@ -33,6 +33,7 @@ def show_number(value: float) -> str:
 #: The counters that say most, and what a person calls them; the first of these that a stage has are shown.
 HEADLINES = {
     "documents_out": "documents",
+    "quarantined": "quarantined",
     "removed": "removed",
     "examples": "examples",
     "labels": "labels",

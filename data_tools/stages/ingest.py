@@ -87,7 +87,7 @@ def run(config: IngestConfig, inputs: dict[str, Path], out: Path, progress: Prog
     counters: Counters = {name: total[name] for name in sorted(total)}
     write_json(out / "counters.json", counters)
     if total["documents_out"] == 0:
-        raise _nothing_came_out(total)
+        raise _nothing_came_out(total, out / "quarantine")
     return counters
 
 
@@ -210,7 +210,7 @@ def _number_parts(unfinished: Path, table: str, out: Path) -> None:
     sync_folder(folder)
 
 
-def _nothing_came_out(total: Counter[str]) -> DataError:
+def _nothing_came_out(total: Counter[str], quarantine: Path) -> DataError:
     if total["documents_in"] == 0:
         return DataError(
             f"the corpus is empty: {total['files']} file(s) read, no record in them",
@@ -223,7 +223,20 @@ def _nothing_came_out(total: Counter[str]) -> DataError:
         if name.startswith("removed.")
     )
     return DataError(
-        f"the corpus is empty: all {total['documents_in']:,} records were quarantined ({reasons})",
+        f"the corpus is empty: all {total['documents_in']:,} records were quarantined ({reasons}), "
+        f"such as {'; '.join(_first_quarantined(quarantine))}",
         where="ingest.sources",
-        fix="quarantine/part-00000.parquet says where and why; text_field and member_format are the usual suspects.",
+        fix="Check the files, and that kind, text_field and member_format say what is in them.",
     )
+
+
+def _first_quarantined(folder: Path, limit: int = 3) -> list[str]:
+    """The first few with their place. A stage that fails leaves no files that one could look them up in."""
+    from data_tools.parquet import read_row_groups, shard_paths
+
+    for path in shard_paths(folder):
+        for table in read_row_groups(path, ["file", "position", "reason", "detail"]):
+            rows = table.slice(0, limit).to_pylist()
+            if rows:
+                return [f"{row['file']}, {row['position']}: {row['detail'] or row['reason']}" for row in rows]
+    return []
