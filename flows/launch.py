@@ -221,6 +221,8 @@ def _sigterm_raises() -> Iterator[None]:
 
 def _outcome(stage: str, code: int, listener: _Listener) -> dict[str, int | float | str]:
     said = str(listener.error.get("message") or "")
+    parts = {name: str(listener.error.get(name) or "") for name in ("what", "where", "fix")}
+    place = f"{stage}, {parts['where']}" if parts["where"] else stage
     if code == 0:
         if listener.counters is None:
             raise StageFailed(stage, 1, "the process ended well but never said what it had counted.")
@@ -228,14 +230,17 @@ def _outcome(stage: str, code: int, listener: _Listener) -> dict[str, int | floa
     if code in (EXIT_PREEMPTED, -signal.SIGTERM, -signal.SIGINT):
         raise Preempted(stage)
     if code == EXIT_DISK:
-        raise DiskFull(said or "the disk is full, or can't be written to.", where=stage)
+        raise DiskFull(parts["what"] or said or "the disk is full, or can't be written to.", place, parts["fix"])
     if code == EXIT_LOCKED:
         raise ArtifactLocked(said or "another run is writing this artifact.", where=stage)
     if code in (EXIT_CONFIG, EXIT_OUT_OF_MEMORY, EXIT_DIVERGED):
         words = {EXIT_OUT_OF_MEMORY: "out of memory.", EXIT_DIVERGED: "the loss diverged."}
         message = said or words.get(code) or _last_words(listener)
         advice = _ADVICE.get(code, "") if not said else ""
-        raise StageFailed(stage, code, f"{message} {advice}".strip())
+        failure = StageFailed(stage, code, f"{message} {advice}".strip())
+        if parts["what"]:
+            failure.what, failure.where, failure.fix = parts["what"], place, parts["fix"]
+        raise failure
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         reason = f"the process was killed ({name})."

@@ -40,7 +40,9 @@ def next_token_probabilities(
     Returns:
         (..., vocab) probabilities in fp32.
     """
-    scores = logits.float() / temperature
+    # The likeliest at 0, so that a temperature near 0 gives -inf to the others and never infinity to it.
+    scores = logits.float()
+    scores = (scores - scores.amax(dim=-1, keepdim=True)) / temperature
     if top_k is not None:
         scores = keep_top_k(scores, top_k)
     if top_p is not None and top_p < 1.0:

@@ -8,6 +8,7 @@ index.json               written last: tokenizer digest, dtype, counts for each 
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from llm_core.atomic import atomic_path, sha256_of, write_json
+from llm_core.atomic import atomic_path, sha256_of, write_bytes, write_json
 from llm_core.errors import LlmCoreError
 
 INDEX = "index.json"
@@ -89,11 +90,13 @@ class SplitWriter:
     def _write_file(self) -> None:
         path = self.folder / f"{self.split}-{len(self.files):05d}.bin"
         offsets_path = path.with_suffix(".offsets.npy")
-        with atomic_path(path) as temporary:
-            np.concatenate(self._documents).tofile(temporary)
+        # Not by ndarray.tofile, nor by np.save into a file: on a full disk they raise an error that doesn't say so.
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            file.write(np.concatenate(self._documents).data)
         offsets = np.cumsum([0, *map(len, self._documents)], dtype=np.int64)
-        with atomic_path(offsets_path) as temporary, temporary.open("wb") as file:
-            np.save(file, offsets, allow_pickle=False)
+        written = io.BytesIO()
+        np.save(written, offsets, allow_pickle=False)
+        write_bytes(offsets_path, written.getvalue())
         self.files.append(
             ShardFile(
                 name=path.name,

@@ -60,7 +60,8 @@ class Messages:
             self.send({"progress": [done, total, message]})
 
     def error(self, error: BaseException, message: str, exit_code: int) -> int:
-        self.send({"error": {"type": type(error).__name__, "message": message, "exit_code": exit_code}})
+        parts = {name: getattr(error, name, "") for name in ("what", "where", "fix")}
+        self.send({"error": {"type": type(error).__name__, "message": message, "exit_code": exit_code, **parts}})
         return exit_code
 
 
@@ -133,10 +134,9 @@ def _unexpected(error: Exception, messages: Messages) -> int:
 
     if is_out_of_memory(error):
         return messages.error(error, f"there is not enough memory ({error}).", OutOfMemory.exit_code)
-    if isinstance(error, OSError):
-        full = disk_error(error, Path(error.filename or "."))
-        if isinstance(full, DiskFull):
-            return messages.error(full, str(full), full.exit_code)
+    full = disk_error(error, getattr(error, "filename", None) or "")
+    if isinstance(full, DiskFull):
+        return messages.error(full, str(full), full.exit_code)
     traceback.print_exc(file=sys.stderr)
     return messages.error(error, f"{type(error).__name__}: {error}", 1)
 

@@ -98,10 +98,10 @@ class Checkpoints:
             write_bytes(self.folder / LATEST, f"{final.name}\n".encode())
         except Exception as error:
             shutil.rmtree(temporary, ignore_errors=True)
-            cause = _disk_cause(error)
-            if cause is not None:
-                raise disk_error(cause, self.folder) from error
-            raise
+            told = disk_error(error, self.folder)
+            if told is error:
+                raise
+            raise told from error
         self._prune(step)
         return final
 
@@ -246,13 +246,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _disk_cause(error: BaseException) -> OSError | None:
-    """The system's error; safetensors tells it as text inside of an error of its own."""
-    if isinstance(error, OSError):
-        return error
-    for number in (28, 122):  # ENOSPC, EDQUOT
-        if f"os error {number}" in str(error):
-            return OSError(number, os.strerror(number))
-    return None

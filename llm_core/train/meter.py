@@ -62,9 +62,15 @@ def finite(value: float) -> float | None:
     return value if value == value and abs(value) != float("inf") else None
 
 
-def disk_error(error: OSError, path: Path) -> Exception:
-    """A full disk or quota as an error for people; any other error as it is."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+#: "No space left on device", "disk quota exceeded", "file too large" (a limit on file size).
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def disk_error(error: Exception, path: Path | str) -> Exception:
+    """A full disk, quota or limit as an error for people; any other error as it is."""
+    # safetensors tells the system's error as text inside of an error of its own.
+    told = any(f"(os error {number})" in str(error) for number in _FULL)
+    if told or (isinstance(error, OSError) and error.errno in _FULL):
         return DiskFull(
             "there is no room left on the disk.",
             where=str(path),
