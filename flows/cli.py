@@ -4,8 +4,9 @@
 is told in :class:`Commands`, in one place for all of them: a mistake of the user (or of the disk) as one clear message
 with an exit code, a bug of ours as a short message with the place of the saved traceback.
 
-Exit codes: 0 done, 1 a bug, 2 wrong usage, 73 locked by another run, 74 disk full, 75 stopped with the state saved (by
-SIGTERM; the same command resumes), 76 out of memory, 77 diverged, 78 bad configuration or data, 130 Ctrl-C (saved too).
+Exit codes: 0 done, 1 a bug, 2 wrong usage, 69 server out of reach, 73 locked by another run, 74 disk full, 75 stopped
+with the state saved (by SIGTERM; the same command resumes), 76 out of memory, 77 diverged, 78 bad configuration or
+data, 130 Ctrl-C (saved too).
 """
 
 from __future__ import annotations
@@ -163,7 +164,8 @@ def main() -> None:
     import signal
 
     signal.signal(signal.SIGTERM, _on_sigterm)
-    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows "?", and nothing fails
+    # A terminal that lacks a character shows "?", bytes on stdin that are no UTF-8 become U+FFFD, and nothing fails.
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     app()

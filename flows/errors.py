@@ -1,13 +1,15 @@
 """Errors of the conductor, and the one place that turns any error into a sentence for people and an exit code.
 
-Exit codes follow ``sysexits.h`` where it has a word for it: 73 the artifact is taken, 74 the disk, 75 stopped with
-everything saved, 76 out of memory, 77 diverged, 78 the configuration or the data.
+Exit codes follow ``sysexits.h`` where it has a word for it: 69 a server is out of reach, 73 the artifact is taken, 74
+the disk, 75 stopped with everything saved, 76 out of memory, 77 diverged, 78 the configuration or the data.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 
+EXIT_UNAVAILABLE = 69
 EXIT_LOCKED = 73
 EXIT_DISK = 74
 EXIT_PREEMPTED = 75
@@ -99,6 +101,26 @@ def disk_full(error: BaseException, where: str = "") -> DiskFull:
     )
 
 
+def is_server_unreachable(error: BaseException) -> bool:
+    """True where Prefect's server didn't answer. (Only Prefect speaks through httpx here; MLflow can't stop a run.)"""
+    return any(
+        "Failed to reach API at" in str(e)
+        or any(f"{kind.__module__}.{kind.__name__}" == "httpx.TransportError" for kind in type(e).__mro__)
+        for e in chain_of(error)
+    )
+
+
+def server_unreachable(error: BaseException) -> UserError:
+    """The error for people that stands for ``error``."""
+    said = str(error).splitlines() or [type(error).__name__]
+    return UserError(
+        f"Prefect's server can't be reached ({said[0]}).",
+        where=f"PREFECT_API_URL={os.environ.get('PREFECT_API_URL', '')}",
+        fix="Start it, or unset PREFECT_API_URL: the run then brings its own. Nothing finished is lost.",
+        exit_code=EXIT_UNAVAILABLE,
+    )
+
+
 def _speaks_to_people(error: BaseException) -> bool:
     """Errors of this project carry ``what`` and ``exit_code``; the libraries' own classes need not be imported."""
     return isinstance(getattr(error, "what", None), str) and isinstance(getattr(error, "exit_code", None), int)
@@ -110,6 +132,8 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     if is_disk_full(error):
         return str(disk_full(error))
+    if is_server_unreachable(error):
+        return str(server_unreachable(error))
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "TerminationSignal":
         return "interrupted. What was finished is kept; run the same command to go on."
     if _is_validation_error(error):
@@ -126,6 +150,8 @@ def exit_code_of(error: BaseException) -> int:
         return int(error.exit_code)  # type: ignore[attr-defined]
     if is_disk_full(error):
         return EXIT_DISK
+    if is_server_unreachable(error):
+        return EXIT_UNAVAILABLE
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     if type(error).__name__ == "TerminationSignal":  # Prefect's answer to SIGTERM

@@ -37,8 +37,20 @@ def current_workspace() -> Path:
 
 
 def use_workspace(chosen: Path | str | None) -> Path:
-    """The workspace as an absolute path: what was asked for, or the default."""
+    """The workspace as an absolute path: what was asked for, or the default. It need not be there yet.
+
+    Raises:
+        UserError: something that is no folder is there.
+    """
     workspace = Path(chosen or default_workspace()).expanduser().absolute()
+    if workspace.exists() and not workspace.is_dir():
+        from flows.errors import UserError
+
+        raise UserError(
+            "a workspace is a folder, and this is none",
+            where=str(workspace),
+            fix=f"name another with --workspace, ${VARIABLE} or runtime.workspace",
+        )
     _current.set(workspace)
     return workspace
 
