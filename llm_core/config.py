@@ -171,11 +171,9 @@ class LlmRuntime(Strict):
     """How it is computed. Nothing here enters a fingerprint."""
 
     device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:0`, `mps`."""
+    """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:0`, `mps`."""
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads; 0 leaves it to torch."""
-    workers: int = Field(default=0, ge=0, le=1024)
-    """Processes for tokenizing; 0 is one for each core."""
     micro_batch_rows: int = Field(default=0, ge=0)
     """Rows per forward pass; 0 chooses. Accumulation makes up the rest of the batch."""
     checkpoint_every_seconds: float = Field(default=60.0, gt=0)

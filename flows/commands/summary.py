@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,14 +139,24 @@ def next_commands(record: RunRecord) -> Iterator[str]:
     at_home = workspace == default_workspace().absolute()
     where = "" if at_home else f" --workspace {shlex.quote(shorter(workspace))}"
     prompts = (record.config.get("evaluate") or {}).get("prompts") or ["The "]
+    me = shlex.quote(program())
     commands = (
-        ("pretrain", f"groundup generate --prompt {json.dumps(prompts[0], ensure_ascii=False)}", "continue a text"),
-        ("assistant", "groundup chat", "talk with the assistant"),
-        ("classifier", 'groundup classify "A text of yours."', "label a text"),
-        ("pretrain", "groundup lineage", "from the model down to the source files"),
-        ("pretrain", "groundup ui", "the run in Prefect and MLflow, on localhost"),
+        ("pretrain", f"{me} generate --prompt {json.dumps(prompts[0], ensure_ascii=False)}", "continue a text"),
+        ("assistant", f"{me} chat", "talk with the assistant"),
+        ("classifier", f'{me} classify "A text of yours."', "label a text"),
+        ("pretrain", f"{me} lineage", "from the model down to the source files"),
+        ("pretrain", f"{me} ui", "the run in Prefect and MLflow, on localhost"),
     )
     shown = [(f"{command}{where}", what) for stage, command, what in commands if stage_of(record, stage)]
     width = max((len(command) for command, _ in shown), default=0)
     for command, what in shown:
         yield f"{command:<{width}}   # {what}"
+
+
+def program() -> str:
+    """How this command can be called again: by its name if the shell finds it, else by its place."""
+    called = Path(sys.argv[0])
+    found = shutil.which("groundup")
+    if called.name != "groundup" or (found and Path(found).resolve() == called.resolve()):
+        return "groundup"
+    return shorter(called.absolute())

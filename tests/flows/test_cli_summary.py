@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.commands.summary import closing_summary
+from flows.commands.summary import closing_summary, program
 from flows.run_record import RunRecord, StageRecord
 
 CARD: dict[str, Any] = {
@@ -87,3 +87,16 @@ def test_a_scorecard_of_another_kind_is_left_to_its_page(tmp_path: Path, card: A
     lines = closing_summary(make_record(tmp_path, "completed", card), seconds=1)
     assert "Scores" not in lines
     assert any("scorecard.md" in line for line in lines)
+
+
+def test_the_next_commands_can_be_typed_as_they_stand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    command = tmp_path / ".venv" / "bin" / "groundup"
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [".venv/bin/groundup", "run"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program() == ".venv/bin/groundup"
+    monkeypatch.setenv("PATH", str(command.parent))
+    assert program() == "groundup"
