@@ -150,7 +150,7 @@ mps = hasattr(torch.backends, "mps") and torch.backends.mps.is_available()
 native = [n for n in ("_is_avx512_bf16_supported", "_is_amx_tile_supported") if getattr(torch.cpu, n, bool)()]
 print(json.dumps({
     "torch": torch.__version__,
-    "device": torch.cuda.get_device_name(0) if cuda else "CPU (for the Apple GPU: runtime.llm.device=mps)" if mps else "CPU",
+    "device": torch.cuda.get_device_name(0) if cuda else "CPU (or runtime.llm.device=mps)" if mps else "CPU",
     "count": torch.cuda.device_count() if cuda else 1,
     "memory": torch.cuda.get_device_properties(0).total_memory if cuda else 0,
     "threads": torch.get_num_threads(),
