@@ -42,7 +42,7 @@ def next_token_probabilities(
     """
     # The likeliest at 0, so that a temperature near 0 gives -inf to the others and never infinity to it.
     scores = logits.float()
-    scores = (scores - scores.amax(dim=-1, keepdim=True)) / temperature
+    scores = (scores - scores.amax(dim=-1, keepdim=True)) / max(temperature, torch.finfo(torch.float32).tiny)
     if top_k is not None:
         scores = keep_top_k(scores, top_k)
     if top_p is not None and top_p < 1.0:
