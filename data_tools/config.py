@@ -94,12 +94,12 @@ class LanguageRule(Strict):
 class GopherQualityRule(Strict):
     """Thresholds of Rae et al. 2021, appendix A1.1 (the defaults are the paper's). None turns a rule off."""
 
-    min_words: int | None = Field(default=50, ge=0)
-    max_words: int | None = Field(default=100_000, ge=1)
-    min_mean_word_length: float | None = Field(default=3.0, ge=0)
-    max_mean_word_length: float | None = Field(default=10.0, gt=0)
-    max_hash_ratio: float | None = Field(default=0.1, ge=0)
-    max_ellipsis_ratio: float | None = Field(default=0.1, ge=0)
+    min_words: int | None = Field(default=50, ge=0, le=1_000_000)
+    max_words: int | None = Field(default=100_000, ge=1, le=1_000_000_000)
+    min_mean_word_length: float | None = Field(default=3.0, ge=0, le=1_000)
+    max_mean_word_length: float | None = Field(default=10.0, gt=0, le=1_000)
+    max_hash_ratio: float | None = Field(default=0.1, ge=0, le=1_000)
+    max_ellipsis_ratio: float | None = Field(default=0.1, ge=0, le=1_000)
     max_bullet_lines: float | None = Field(default=0.9, ge=0, le=1)
     max_ellipsis_lines: float | None = Field(default=0.3, ge=0, le=1)
     min_alpha_words: float | None = Field(default=0.8, ge=0, le=1)
@@ -143,7 +143,7 @@ class ClassificationSetConfig(Strict):
     """The metadata field that holds the label."""
     exclude: tuple[str, ...] = ()
     """Labels that are left out."""
-    min_examples: int = Field(default=10, ge=2)
+    min_examples: int = Field(default=10, ge=2, le=1_000_000)
     """A label with fewer training examples is left out, and said so."""
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from flows.lineage.atomic import write_bytes
+from flows.lineage.lock import is_locked
 
 RunStatus = Literal["running", "completed", "failed", "interrupted"]
 StageStatus = Literal["pending", "running", "completed", "reused", "failed", "interrupted"]
@@ -95,6 +96,10 @@ class RunRecord(BaseModel):
 
     def save(self) -> None:
         write_bytes(self.path, (self.model_dump_json(indent=2) + "\n").encode())
+
+    def is_alive(self) -> bool:
+        """A living process writes one of its artifacts. (The record alone says "running" after a ``kill -9`` too.)"""
+        return self.status == "running" and any(is_locked(Path(stage.path)) for stage in self.stages)
 
     def stage(self, name: str) -> StageRecord:
         """The record of stage ``name``; KeyError if the run has none."""

@@ -21,15 +21,15 @@ class TokenizerConfig(Strict):
     """Entries in all: 256 bytes, the special tokens, the merges."""
     split_digits: bool = True
     """Every digit is its own token, so that numbers are spelled one way."""
-    min_frequency: int = Field(default=2, ge=1)
-    sample_bytes: int = Field(default=1_000_000_000, ge=1_000)
+    min_frequency: int = Field(default=2, ge=1, le=1_000_000)
+    sample_bytes: int = Field(default=1_000_000_000, ge=1_000, le=10**13)
     """At most this much text (of the train split) is read for training."""
 
 
 class ShardsConfig(Strict):
     """Documents to flat arrays of token ids, each document closed by `<|endoftext|>`."""
 
-    shard_tokens: int = Field(default=50_000_000, ge=1_000)
+    shard_tokens: int = Field(default=50_000_000, ge=1_000, le=10**11)
     """Tokens per file."""
 
 
@@ -50,7 +50,7 @@ class ModelConfig(Strict):
     ffn_dim: int = Field(default=1024, ge=8, le=262_144)
     context_length: int = Field(default=512, ge=8, le=1_048_576)
     """Tokens that the model sees at once."""
-    rope_base: float = Field(default=10_000.0, gt=1.0)
+    rope_base: float = Field(default=10_000.0, gt=1.0, le=1e12)
     norm_eps: float = Field(default=1e-6, gt=0, lt=1e-1)
     tie_embeddings: bool = True
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -81,10 +81,10 @@ class OptimizerConfig(Strict):
     muon_lr: float = Field(default=0.02, gt=0, le=10)
     betas: tuple[Share, Share] = (0.9, 0.95)
     """How much of the running means of gradient and squared gradient each step keeps."""
-    eps: float = Field(default=1e-8, gt=0)
+    eps: float = Field(default=1e-8, gt=0, le=1e-2)
     weight_decay: float = Field(default=0.1, ge=0, le=10)
     """On 2-D weights only; norms are left alone."""
-    clip_norm: float | None = Field(default=1.0, gt=0)
+    clip_norm: float | None = Field(default=1.0, gt=0, le=1e6)
     """Largest global gradient norm. None: no clipping."""
 
 
@@ -93,7 +93,7 @@ class ScheduleConfig(Strict):
 
     kind: Literal["wsd", "cosine", "linear"] = "wsd"
     """`wsd`: warm up, stay, decay linearly."""
-    warmup_steps: int = Field(default=50, ge=0)
+    warmup_steps: int = Field(default=50, ge=0, le=10**9)
     decay_fraction: float = Field(default=0.4, ge=0, le=1)
     """`wsd`: the last share of the steps, in which the rate falls."""
     final_fraction: float = Field(default=0.05, ge=0, le=1)
@@ -108,15 +108,15 @@ class TrainConfig(Strict):
     """`bf16`: matrix products in bfloat16, master weights and optimizer state in fp32."""
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    eval_every: int = Field(default=100, ge=1)
+    eval_every: int = Field(default=100, ge=1, le=10**9)
     """Steps between validations; there is always one at the end."""
-    eval_rows: int = Field(default=256, ge=1)
+    eval_rows: int = Field(default=256, ge=1, le=10**9)
     """Validation rows (examples) used while training; the final one uses all."""
 
 
 class PretrainConfig(TrainConfig):
-    steps: int = Field(default=1000, ge=1)
-    batch_tokens: int = Field(default=16_384, ge=8)
+    steps: int = Field(default=1000, ge=1, le=10**9)
+    batch_tokens: int = Field(default=16_384, ge=8, le=10**9)
     """Tokens per optimizer step, whatever the micro-batch and the number of devices."""
 
 
@@ -125,8 +125,8 @@ class ClassifierConfig(TrainConfig):
 
     init: Literal["pretrained", "scratch"] = "pretrained"
     epochs: float = Field(default=3.0, gt=0, le=1000)
-    batch_examples: int = Field(default=32, ge=1)
-    max_tokens: int = Field(default=256, ge=1)
+    batch_examples: int = Field(default=32, ge=1, le=10**6)
+    max_tokens: int = Field(default=256, ge=1, le=1_048_576)
     """A longer text is cut (its beginning stays)."""
 
 
@@ -134,8 +134,8 @@ class AssistantConfig(TrainConfig):
     """Supervised fine-tuning on conversations; the loss counts the assistant's tokens only."""
 
     epochs: float = Field(default=1.0, gt=0, le=1000)
-    batch_examples: int = Field(default=32, ge=1)
-    max_tokens: int = Field(default=256, ge=1)
+    batch_examples: int = Field(default=32, ge=1, le=10**6)
+    max_tokens: int = Field(default=256, ge=1, le=1_048_576)
 
 
 class PretrainStage(Strict):
@@ -159,9 +159,9 @@ class EvaluateConfig(Strict):
     """Fixed questions that the assistant answers."""
     sample_tokens: int = Field(default=64, ge=1, le=100_000)
     temperature: float = Field(default=0.8, ge=0, le=10)
-    top_k: int | None = Field(default=50, ge=1)
+    top_k: int | None = Field(default=50, ge=1, le=1_000_000)
     top_p: float | None = Field(default=0.95, gt=0, le=1)
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, le=2**63 - 1)
     precision: Literal["fp32", "bf16"] = "fp32"
     """Of the matrix products while measuring. `bf16` is twice as fast where the processor knows it, and changes the
     fifth digit of a loss."""
@@ -174,8 +174,8 @@ class LlmRuntime(Strict):
     """`auto` (CUDA where there is one, else the CPU), `cpu`, `cuda`, `cuda:0`, `mps`."""
     threads: int = Field(default=0, ge=0, le=1024)
     """CPU threads; 0 leaves it to torch."""
-    micro_batch_rows: int = Field(default=0, ge=0)
+    micro_batch_rows: int = Field(default=0, ge=0, le=10**6)
     """Rows per forward pass; 0 chooses. Accumulation makes up the rest of the batch."""
-    checkpoint_every_seconds: float = Field(default=60.0, gt=0)
-    keep_checkpoints: int = Field(default=2, ge=1)
-    log_every: int = Field(default=10, ge=1)
+    checkpoint_every_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    keep_checkpoints: int = Field(default=2, ge=1, le=1_000)
+    log_every: int = Field(default=10, ge=1, le=10**6)

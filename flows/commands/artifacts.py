@@ -101,7 +101,8 @@ def runs(
             counts[stage.status] = counts.get(stage.status, 0) + 1
         told = ", ".join(f"{number} {status}" for status, number in counts.items())
         began = record.started.astimezone().strftime("%Y-%m-%d %H:%M")
-        table.add_row(record.run_id, record.name, record.status, began, took, told)
+        killed = record.status == "running" and not record.is_alive()
+        table.add_row(record.run_id, record.name, "killed" if killed else record.status, began, took, told)
     wide_console().print(table)
 
 

@@ -26,6 +26,7 @@ def sync(
     """Replay every run of the workspace into MLflow. Runs already there are completed, never doubled."""
     folder = open_workspace(workspace)
     from flows.environment import prepare_environment
+    from flows.errors import EXIT_UNAVAILABLE
 
     prepare_environment(folder)
     from flows.tracking import sync as replay
@@ -33,4 +34,4 @@ def sync(
     report = replay(folder, tracking_uri, log=print)
     print(report.summary())
     if not report.complete:
-        raise typer.Exit(1)
+        raise typer.Exit(EXIT_UNAVAILABLE)

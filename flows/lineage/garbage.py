@@ -10,7 +10,7 @@ from pathlib import Path
 from flows.lineage.lock import is_locked
 from flows.lineage.manifest import MANIFEST, UNFINISHED, Manifest
 from flows.lineage.store import Store
-from flows.run_record import RunRecord, all_runs
+from flows.run_record import all_runs
 
 #: Seconds after which unfinished work counts as given up.
 DAY = 86_400.0
@@ -36,7 +36,7 @@ def collect(store: Store, *, dry_run: bool = True, keep_runs: int | None = None)
     """
     runs = all_runs(store.workspace)
     first = 0 if keep_runs is None else max(0, len(runs) - keep_runs)
-    kept_runs = runs[first:] + [run for run in runs[:first] if _goes_on(store, run)]
+    kept_runs = runs[first:] + [run for run in runs[:first] if run.is_alive()]
     kept = {store.artifact_dir(stage.name, stage.fingerprint) for run in kept_runs for stage in run.stages}
     finished = {path: manifest for stage in _stages(store) for path, manifest in store.finished(stage)}
     latest = (store.latest(stage) for stage in _stages(store))
@@ -62,11 +62,6 @@ def collect(store: Store, *, dry_run: bool = True, keep_runs: int | None = None)
             (garbage.path / MANIFEST).unlink(missing_ok=True)  # it stops being an artifact before it is taken apart
             shutil.rmtree(garbage.path)
     return found
-
-
-def _goes_on(store: Store, run: RunRecord) -> bool:
-    """A living process writes one of its artifacts (the record alone says "running" after a crash too)."""
-    return run.status == "running" and any(is_locked(store.artifact_dir(s.name, s.fingerprint)) for s in run.stages)
 
 
 def _stages(store: Store) -> list[str]:

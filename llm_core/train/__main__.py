@@ -69,9 +69,10 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m llm_core.train REQUEST.json", file=sys.stderr)
         return 78
-    # Before torch is imported. On cores shared with other work, OpenMP's threads otherwise burn their time slices
-    # spinning at every barrier: measured 42 s against 8 s for 10 steps of the quickstart's model (docs/decisions.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is imported. By default OpenMP's threads spin for milliseconds at every barrier, which on cores shared
+    # with other work burns the very time that the awaited thread needs (measured: docs/decisions.md).
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     messages = Messages()
     follow_the_parent()
     for number in (signal.SIGTERM, signal.SIGINT):

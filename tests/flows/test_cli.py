@@ -18,6 +18,7 @@ from flows import __version__
 from flows.cli import app
 from flows.config import load_config
 from flows.errors import ArtifactLocked, Preempted, StageFailed
+from flows.lineage.lock import ArtifactLock
 from flows.lineage.manifest import InputRecord
 from flows.lineage.store import Store
 from flows.run_record import RunRecord, StageRecord
@@ -329,6 +330,19 @@ def test_runs_funnel_and_gc(place: Path) -> None:
     assert all(path.exists() for path in old)
     assert "deleted" in groundup("gc", "--keep-runs", "1").output
     assert sum(path.exists() for path in old) == 1
+
+
+def test_runs_tells_a_killed_run_from_one_that_goes_on(place: Path) -> None:
+    record = make_artifacts(place / "workspace", place / "tiny.yaml")
+    record.status, record.finished = "running", None  # as kill -9 leaves it
+    record.save()
+    assert "killed" in groundup("runs").output
+    lock = ArtifactLock(Path(record.stage("evaluate").path))
+    lock.acquire()
+    try:
+        assert "running" in groundup("runs").output
+    finally:
+        lock.release()
 
 
 def test_force_drops_the_artifact(place: Path, pipeline: Callable[..., None]) -> None:

@@ -130,3 +130,19 @@ def test_the_schema_keeps_the_order_of_the_fields() -> None:
     for part in parts:
         assert [field["position"] for field in part["properties"].values()] == list(range(len(part["properties"])))
     assert schema["$defs"]["PretrainConfig"]["properties"]["steps"]["minimum"] == 1
+
+
+def test_every_number_has_bounds() -> None:
+    def numbers(schema: object, path: str = "") -> list[tuple[str, dict[str, object]]]:
+        if isinstance(schema, list):
+            return [found for item in schema for found in numbers(item, path)]
+        if not isinstance(schema, dict):
+            return []
+        here = [(path, schema)] if schema.get("type") in ("integer", "number") else []
+        return here + [found for key, value in schema.items() for found in numbers(value, f"{path}/{key}")]
+
+    found = numbers(PipelineConfig.model_json_schema())
+    assert len(found) > 50
+    for path, schema in found:
+        assert schema.keys() & {"minimum", "exclusiveMinimum"}, path
+        assert schema.keys() & {"maximum", "exclusiveMaximum"}, path
