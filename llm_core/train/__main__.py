@@ -69,8 +69,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         print("usage: python -m llm_core.train REQUEST.json", file=sys.stderr)
         return 78
-    # Before torch is imported. By default OpenMP's threads spin for milliseconds at every barrier, which on cores shared
-    # with other work burns the very time that the awaited thread needs (measured: docs/decisions.md).
+    # Before torch is imported. By default OpenMP's threads spin for milliseconds at every barrier; on shared cores that
+    # burns the very time that the awaited thread needs (measured: docs/decisions.md).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     messages = Messages()
