@@ -26,9 +26,10 @@ def test_what_a_living_run_reads_stays_while_it_writes(tmp_path: Path) -> None:
     store = Store(tmp_path)
     read, latest = make(store, READ), make(store, OTHER)
     record = RunRecord.create(tmp_path, "long", {})
+    place = str(store.artifact_dir("pretrain", WRITTEN))
     record.stages = [
-        StageRecord(name="mix", title="Mix", fingerprint=READ, path="", action="reuse", status="reused"),
-        StageRecord(name="pretrain", title="Train", fingerprint=WRITTEN, path="", action="run", status="running"),
+        StageRecord(name="mix", title="Mix", fingerprint=READ, path=str(read), action="reuse", status="reused"),
+        StageRecord(name="pretrain", title="Train", fingerprint=WRITTEN, path=place, action="run", status="running"),
     ]
     record.save()
     RunRecord.create(tmp_path, "short", {})
