@@ -9,7 +9,9 @@ STAGES = {
     "ingest": "read",
     "annotate": "measured",
     "select": "filtered",
+    "clean": "edited",
     "deduplicate": "deduplicated",
+    "decontaminate": "kept apart from the evaluation sets",
     "mix": "split",
 }
 

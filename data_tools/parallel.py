@@ -7,13 +7,17 @@ fork); the function and its arguments must therefore be importable and picklable
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
+from data_tools.atomic_file import write_json
+from data_tools.config import DataRuntime
 from data_tools.errors import DataError
 from data_tools.progress import Progress, no_progress
 
@@ -23,6 +27,8 @@ Result = TypeVar("Result")
 #: With ``workers=0``, less work than this is done right here. Each process takes about a second of one core to start
 #: (Arrow and numpy), so that 15 MB of short texts were through sooner in one process than in two on two busy cores.
 SERIAL_BELOW_BYTES = 16_000_000
+
+_HERE = DataRuntime(workers=1)
 
 
 def worker_count(requested: int, shards: int, total_bytes: int | None = None) -> int:
@@ -38,41 +44,56 @@ def map_shards(
     function: Callable[[Shard], Result],
     shards: Sequence[Shard],
     *,
-    workers: int = 0,
+    runtime: DataRuntime = _HERE,
     sizes: Sequence[int] | None = None,
     progress: Progress = no_progress,
     message: str = "",
+    ledger: Path | None = None,
 ) -> list[Result]:
     """Apply ``function`` to every shard and return the results in the shards' order.
 
     Args:
         function: importable by name (a ``functools.partial`` of such a function is fine).
         shards: picklable descriptions of the work, for example paths.
-        workers: processes; 0 is one for each core, 1 is none at all.
+        runtime: which executor, and how many workers (0 is one for each core, 1 is none at all).
         sizes: bytes of each shard, for the progress and for deciding whether processes are worth it.
         progress: told after each shard, in bytes where ``sizes`` are given, else in shards.
+        ledger: a folder that remembers which shards are finished, and what came of them (as JSON: results must be
+            counters, lists, strings and the like). Called again after a crash, the same work goes on with the shards
+            that are missing. What a shard's function writes has to be whole before it returns. The caller deletes the
+            ledger at the end of its stage.
 
     Raises:
         DataError: a worker was killed. Whatever ``function`` raises comes through as it is.
     """
     weights = list(sizes) if sizes is not None else [1] * len(shards)
     total = sum(weights)
-    workers = worker_count(workers, len(shards), total if sizes is not None else None)
-    progress(0, total, message)
-    done = 0
-    if workers == 1:
-        results = []
-        for shard, weight in zip(shards, weights, strict=True):
-            results.append(function(shard))
-            done += weight
-            progress(done, total, message)
-        return results
-
     finished: dict[int, Result] = {}
+    if ledger is not None:
+        finished = dict(_finished_before(ledger))
+    waiting = [index for index in range(len(shards)) if index not in finished]
+    left = sum(weights[index] for index in waiting)
+    workers = worker_count(runtime.workers, len(waiting), left if sizes is not None else None)
+    done = total - left
+    progress(done, total, message)
+
+    def keep(index: int, result: Result) -> None:
+        nonlocal done
+        if ledger is not None:
+            write_json(ledger / f"{index:06d}.json", result)
+        finished[index] = result
+        done += weights[index]
+        progress(done, total, message)
+
+    if workers == 1:
+        for index in waiting:
+            keep(index, function(shards[index]))
+        return [finished[index] for index in range(len(shards))]
+
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures: dict[Future[Result], int] = {}
         try:
-            upcoming = iter(range(len(shards)))
+            upcoming = iter(waiting)
             # Two tasks a worker keep them busy; handing out all at once would make cancelling slow.
             for index in upcoming:
                 futures[pool.submit(function, shards[index])] = index
@@ -82,9 +103,7 @@ def map_shards(
                 ready, _ = wait(futures, return_when=FIRST_COMPLETED)
                 for future in ready:
                     index = futures.pop(future)
-                    finished[index] = future.result()
-                    done += weights[index]
-                    progress(done, total, message)
+                    keep(index, future.result())
                     following = next(upcoming, None)
                     if following is not None:
                         futures[pool.submit(function, shards[following])] = following
@@ -96,3 +115,8 @@ def map_shards(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     return [finished[index] for index in range(len(shards))]
+
+
+def _finished_before(ledger: Path) -> Iterator[tuple[int, Any]]:
+    for path in sorted(ledger.glob("*.json")):
+        yield int(path.stem), json.loads(path.read_bytes())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 
 #: Raised when a column changes its name, type or meaning. Written into every Parquet file.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _METADATA = pa.map_(pa.string(), pa.string())
 
@@ -27,13 +29,17 @@ _DOCUMENT_FIELDS: list[tuple[str, pa.DataType]] = [
     ("license", pa.string()),
     ("n_bytes", pa.int64()),  # of the text in UTF-8
     ("metadata", _METADATA),
+    ("cluster_size", pa.int64()),  # copies that it stands for, itself included; filled in by deduplicate
 ]
-_DOCUMENT_OPTIONAL = frozenset({"url", "language", "license"})
+_DOCUMENT_OPTIONAL = frozenset({"url", "language", "license", "cluster_size"})
 
 DOCUMENTS = _table("documents", _DOCUMENT_FIELDS, _DOCUMENT_OPTIONAL)
 
-#: What mix writes: a document and the split that it belongs to for good (train, validation, test).
-MIXED_DOCUMENTS = _table("documents", [*_DOCUMENT_FIELDS, ("split", pa.string())], _DOCUMENT_OPTIONAL)
+#: What mix writes: a document, the split that it belongs to for good (train, validation, test), and which of its
+#: repetitions this row is (0 for the first).
+MIXED_DOCUMENTS = _table(
+    "documents", [*_DOCUMENT_FIELDS, ("split", pa.string()), ("repetition", pa.int64())], _DOCUMENT_OPTIONAL
+)
 
 LANGUAGE_SIGNALS: list[tuple[str, pa.DataType]] = [
     ("language", pa.string()),
@@ -49,6 +55,56 @@ GOPHER_SIGNALS: list[tuple[str, pa.DataType]] = [
     ("alpha_words", pa.float64()),
     ("stop_words", pa.int64()),
 ]
+REPETITION_SIGNALS: list[tuple[str, pa.DataType]] = [
+    ("duplicate_lines", pa.float64()),  # share of lines, as all of these are shares
+    ("duplicate_paragraphs", pa.float64()),
+    ("duplicate_line_chars", pa.float64()),
+    ("duplicate_paragraph_chars", pa.float64()),
+    *((f"top_{n}_gram", pa.float64()) for n in (2, 3, 4)),
+    *((f"duplicate_{n}_grams", pa.float64()) for n in range(5, 11)),
+]
+FINEWEB_SIGNALS: list[tuple[str, pa.DataType]] = [
+    ("line_end_punctuation", pa.float64()),
+    ("short_lines", pa.float64()),
+    ("fineweb_duplicate_line_chars", pa.float64()),  # its denominator leaves line breaks out
+    ("newline_ratio", pa.float64()),  # line breaks per word
+]
+C4_SIGNALS: list[tuple[str, pa.DataType]] = [
+    ("c4_lines", pa.int64()),  # that the line rules leave
+    ("c4_words", pa.int64()),  # in them
+    ("c4_sentences", pa.int64()),  # in them
+    ("c4_long_paragraphs", pa.int64()),  # lines of 200 characters or more, of all (mC4)
+    ("c4_lorem_ipsum", pa.bool_()),
+    ("c4_curly_brace", pa.bool_()),
+]
+REFINEDWEB_SIGNALS: list[tuple[str, pa.DataType]] = [("refinedweb_removed_words", pa.float64())]
+CODE_SIGNALS: list[tuple[str, pa.DataType]] = [
+    ("max_line_length", pa.int64()),
+    ("mean_line_length", pa.float64()),
+    ("alphanumeric", pa.float64()),  # share of characters
+    ("comments", pa.float64()),  # share of characters; 0 where the language's comments aren't known
+]
+PERSONAL_DATA_SIGNALS: list[tuple[str, pa.DataType]] = [
+    ("emails", pa.int64()),
+    ("ip_addresses", pa.int64()),
+    ("phone_numbers", pa.int64()),
+    ("card_numbers", pa.int64()),
+    ("ibans", pa.int64()),
+]
+QUALITY_SIGNALS: list[tuple[str, pa.DataType]] = [("quality", pa.float64())]  # probability of "good"
+
+#: Group (the switch in annotate; ``quality`` hangs on the trained classifier instead) to its columns, in their order.
+SIGNAL_GROUPS: dict[str, list[tuple[str, pa.DataType]]] = {
+    "language": LANGUAGE_SIGNALS,
+    "gopher_quality": GOPHER_SIGNALS,
+    "gopher_repetition": REPETITION_SIGNALS,
+    "fineweb": FINEWEB_SIGNALS,
+    "c4": C4_SIGNALS,
+    "refinedweb": REFINEDWEB_SIGNALS,
+    "code": CODE_SIGNALS,
+    "personal_data": PERSONAL_DATA_SIGNALS,
+    "quality": QUALITY_SIGNALS,
+}
 
 VERDICTS = _table(
     "verdicts",
@@ -71,7 +127,38 @@ DUPLICATES = _table(
         ("cluster_size", pa.int64()),
         ("estimated_similarity", pa.float64()),  # by MinHash
         ("exact_similarity", pa.float64()),  # Jaccard on shingles
-        ("reason", pa.string()),  # exact | near
+        ("reason", pa.string()),  # exact | near | index-exact | index-near (in an index of earlier documents)
+    ],
+)
+
+#: What a stage changed in texts that stay. Ids follow the text, so this is also the way from the old id to the new.
+EDITS = _table(
+    "edits",
+    [
+        ("doc_id", pa.string()),  # before
+        ("new_doc_id", pa.string()),  # after; null where nothing was left, so that the document went
+        ("source", pa.string()),
+        ("source_id", pa.string()),
+        ("changes", pa.map_(pa.string(), pa.int64())),  # what was done, how often: {"c4/few-words-in-line": 3}
+        ("bytes_before", pa.int64()),
+        ("bytes_after", pa.int64()),
+    ],
+    frozenset({"new_doc_id"}),
+)
+
+#: Which document met which example of an evaluation set. A row for each such pair.
+CONTAMINATION = _table(
+    "contamination",
+    [
+        ("doc_id", pa.string()),  # before anything was cut out
+        ("source", pa.string()),
+        ("source_id", pa.string()),
+        ("benchmark", pa.string()),
+        ("example", pa.string()),  # its id, or file and line
+        ("ngrams", pa.int64()),  # distinct ones that both have
+        ("coverage", pa.float64()),  # of the example's n-grams
+        ("matched_text", pa.string()),  # one shared n-gram as it stands in the document
+        ("action", pa.string()),  # removed | cut | kept
     ],
 )
 
@@ -98,11 +185,11 @@ INSTRUCTION_EXAMPLES = _table(
 )
 
 
-def signals_schema(*, language: bool, gopher_quality: bool) -> pa.Schema:
-    """The columns of ``signals/``: ``doc_id`` and one typed column for each signal that was asked for."""
+def signals_schema(groups: Collection[str]) -> pa.Schema:
+    """The columns of ``signals/``: ``doc_id`` and one typed column for each signal of ``groups``, in the order of
+    ``SIGNAL_GROUPS``."""
     fields: list[tuple[str, pa.DataType]] = [("doc_id", pa.string())]
-    if language:
-        fields += LANGUAGE_SIGNALS
-    if gopher_quality:
-        fields += GOPHER_SIGNALS
+    for group, columns in SIGNAL_GROUPS.items():
+        if group in groups:
+            fields += columns
     return _table("signals", fields)

@@ -17,11 +17,14 @@ from pydantic_core import CoreSchema
 from data_tools.config import (
     AnnotateConfig,
     ClassificationSetConfig,
+    CleanConfig,
     DataRuntime,
+    DecontaminateConfig,
     DeduplicateConfig,
     IngestConfig,
     InstructionSetConfig,
     MixConfig,
+    QualityClassifierConfig,
     SelectConfig,
     Strict,
 )
@@ -66,9 +69,15 @@ class PipelineConfig(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     """What people call this experiment."""
     ingest: IngestConfig
+    quality_classifier: QualityClassifierConfig | None = None
+    """None: no classifier of good and bad texts is trained, and no document has a `quality`."""
     annotate: AnnotateConfig = AnnotateConfig()
     select: SelectConfig = SelectConfig()
+    clean: CleanConfig | None = None
+    """None: the texts that stay are not edited."""
     deduplicate: DeduplicateConfig = DeduplicateConfig()
+    decontaminate: DecontaminateConfig | None = None
+    """None: nothing is compared with evaluation sets."""
     mix: MixConfig = MixConfig()
     classification_set: ClassificationSetConfig | None = None
     """None: no labelled texts, no classifier."""

@@ -19,10 +19,13 @@ from flows.runner import Run, conduct
 def chain(run: Run) -> None:
     """Every stage, in order, with what it reads."""
     documents = run("ingest")
-    signals = run("annotate", documents)
+    quality = run("quality_classifier", documents)
+    signals = run("annotate", documents, quality)
     good = run("select", documents, signals)
-    unique = run("deduplicate", good)
-    mixed = run("mix", unique)
+    edited = run("clean", good) or good
+    unique = run("deduplicate", edited)
+    unseen = run("decontaminate", unique) or unique
+    mixed = run("mix", unseen)
     labelled = run("classification_set", mixed)
     conversations = run("instruction_set", mixed)
 

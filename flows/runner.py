@@ -210,10 +210,7 @@ class Run:
     def _have(self, planned: PlannedStage, record: StageRecord) -> tuple[str, Manifest]:
         """Reuse the artifact or make it; returns what was done, and its manifest."""
         stage = planned.stage
-        if stage.inputs:
-            inputs = self.store.input_records(stage, self.fingerprints)
-        else:
-            inputs = source_records(planned.inputs)
+        inputs = self.store.input_records(stage, self.fingerprints) + source_records(planned.files)
         digests = {one.name: one.digest for one in inputs}
         judged = self.store.judge(stage, planned.fingerprint, digests, verify=self.verify)
         record.action = judged.action

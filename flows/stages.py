@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from data_tools.config import IngestConfig
 from flows.config import PipelineConfig
 from flows.lineage.fingerprint import fingerprint, plain
 from llm_core.config import ClassifierStage, PretrainStage
 
 VERSION: Mapping[str, int] = {
     "ingest": 1,
+    "quality_classifier": 1,
     "annotate": 1,
     "select": 1,
+    "clean": 1,
     "deduplicate": 1,
+    "decontaminate": 1,
     "mix": 1,
+    "data_card": 1,
     "classification_set": 1,
     "instruction_set": 1,
     "tokenizer": 1,
@@ -53,14 +56,14 @@ class Stage:
     """Runs as a child process: it uses the device, and has to be stopped politely."""
     resumable: bool = False
     """Goes on from unfinished work of the same fingerprint."""
+    reads_files: bool = False
+    """Its config names files; the door's ``source_digests(config, runtime)`` tells their names and digests."""
 
     @property
     def identity(self) -> dict[str, object]:
-        """The config as it enters the fingerprint. A source file counts by its content, not by its place."""
+        """The config as it enters the fingerprint. A file that it names counts by its content, not by its place."""
         identity = plain(self.config)
         assert isinstance(identity, dict)
-        if isinstance(self.config, IngestConfig):
-            identity["sources"] = [{k: v for k, v in s.items() if k != "path"} for s in identity["sources"]]
         return identity
 
     def fingerprint(self, inputs: Mapping[str, str]) -> str:
@@ -82,21 +85,70 @@ def stages_of(config: PipelineConfig) -> list[Stage]:
     chain: list[Stage] = []
 
     def add(
-        name: str, title: str, door: str, config: BaseModel, inputs: dict[str, str], *, trains: bool = False
+        name: str,
+        title: str,
+        door: str,
+        config: BaseModel,
+        inputs: dict[str, str],
+        *,
+        trains: bool = False,
+        resumable: bool = False,
+        reads_files: bool = False,
     ) -> None:
-        chain.append(Stage(name, title, VERSION[name], door, config, inputs, in_child=trains, resumable=trains))
+        stage = Stage(name, title, VERSION[name], door, config, inputs, trains, trains or resumable, reads_files)
+        chain.append(stage)
 
-    add("ingest", "Read the sources", f"{data}.ingest", config.ingest, {})
-    add("annotate", "Measure every document", f"{data}.annotate", config.annotate, {"documents": "ingest"})
+    add("ingest", "Read the sources", f"{data}.ingest", config.ingest, {}, resumable=True, reads_files=True)
+    measured = {"documents": "ingest"}
+    if config.quality_classifier is not None:
+        door = f"{data}.train_quality_classifier"
+        add(
+            "quality_classifier",
+            "Train the quality classifier",
+            door,
+            config.quality_classifier,
+            measured,
+            reads_files=True,
+        )
+        measured = measured | {"quality_classifier": "quality_classifier"}
+    add("annotate", "Measure every document", f"{data}.annotate", config.annotate, measured, resumable=True)
+    judged = {"documents": "ingest", "signals": "annotate"}
+    names_files = config.select.url is not None and bool(config.select.url.blocklists)
     add(
         "select",
         "Keep the good documents",
         f"{data}.select",
         config.select,
-        {"documents": "ingest", "signals": "annotate"},
+        judged,
+        resumable=True,
+        reads_files=names_files,
     )
-    add("deduplicate", "Remove duplicates", f"{data}.deduplicate", config.deduplicate, {"documents": "select"})
-    add("mix", "Split into train, validation, test", f"{data}.mix", config.mix, {"documents": "deduplicate"})
+    kept = "select"
+    if config.clean is not None:
+        add("clean", "Edit what stays", f"{data}.clean", config.clean, {"documents": kept}, resumable=True)
+        kept = "clean"
+    add(
+        "deduplicate",
+        "Remove duplicates",
+        f"{data}.deduplicate",
+        config.deduplicate,
+        {"documents": kept},
+        resumable=True,
+        reads_files=bool(config.deduplicate.against),
+    )
+    kept = "deduplicate"
+    if config.decontaminate is not None:
+        add(
+            "decontaminate",
+            "Remove what is in the evaluation sets",
+            f"{data}.decontaminate",
+            config.decontaminate,
+            {"documents": kept},
+            resumable=True,
+            reads_files=True,
+        )
+        kept = "decontaminate"
+    add("mix", "Mix and split", f"{data}.mix", config.mix, {"documents": kept}, resumable=True)
     if config.classification_set is not None:
         add(
             "classification_set",
@@ -150,7 +202,7 @@ def stages_of(config: PipelineConfig) -> list[Stage]:
             trains=True,
         )
     made = {stage.name for stage in chain}
-    judged = ("classifier", "classifier_from_scratch", "classification_set", "assistant", "instruction_set")
+    compared = ("classifier", "classifier_from_scratch", "classification_set", "assistant", "instruction_set")
     chain.append(
         Stage(
             "evaluate",
@@ -159,7 +211,7 @@ def stages_of(config: PipelineConfig) -> list[Stage]:
             f"{llm}.evaluate",
             config.evaluate,
             {"shards": "shards", "documents": "mix", "tokenizer": "tokenizer", "model": "pretrain"}
-            | {name: name for name in judged if name in made},
+            | {name: name for name in compared if name in made},
             in_child=True,
         )
     )

@@ -27,7 +27,7 @@ def run(
     results = map_shards(
         partial(_annotate_shard, config, out / "signals"),
         paths,
-        workers=runtime.workers,
+        runtime=runtime,
         sizes=[path.stat().st_size for path in paths],
         progress=progress,
         message="measuring",
@@ -42,9 +42,9 @@ def _annotate_shard(config: AnnotateConfig, folder: Path, path: Path) -> tuple[i
     from data_tools.filters.gopher import GopherSignals, gopher_signals
     from data_tools.filters.language import identify_language
     from data_tools.parquet import ShardFile, read_row_groups
-    from data_tools.schema import signals_schema
+    from data_tools.schema import SIGNAL_GROUPS, signals_schema
 
-    schema = signals_schema(language=config.language, gopher_quality=config.gopher_quality)
+    schema = signals_schema([group for group in SIGNAL_GROUPS if getattr(config, group, False)])
     documents = n_bytes = 0
     with ShardFile(folder / path.name, schema) as file:
         for table in read_row_groups(path, ["doc_id", "text", "n_bytes"]):

@@ -32,7 +32,7 @@ def run(
     paths = shard_paths(inputs["documents"] / "documents")
     sizes = [path.stat().st_size for path in paths]
     in_train: Counter[str] = Counter()
-    for counts in map_shards(partial(_count_labels, config), paths, workers=1, progress=no_progress):
+    for counts in map_shards(partial(_count_labels, config), paths, progress=no_progress):
         in_train.update(counts)
     candidates = {label: count for label, count in in_train.items() if label not in config.exclude}
     labels = sorted(label for label, count in candidates.items() if count >= config.min_examples)
@@ -44,7 +44,7 @@ def run(
     for result in map_shards(
         partial(_label_shard, config, labels, out / "examples"),
         paths,
-        workers=runtime.workers,
+        runtime=runtime,
         sizes=sizes,
         progress=progress,
         message="labelling",

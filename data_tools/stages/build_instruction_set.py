@@ -39,7 +39,7 @@ def run(
     for counts, seen in map_shards(
         partial(_converse_shard, config, out / "examples"),
         paths,
-        workers=runtime.workers,
+        runtime=runtime,
         sizes=[path.stat().st_size for path in paths],
         progress=progress,
         message="writing conversations",

@@ -63,7 +63,7 @@ def run(
     described = map_shards(
         partial(_describe_shard, config),
         paths,
-        workers=runtime.workers,
+        runtime=runtime,
         sizes=sizes,
         progress=progress,
         message="hashing",
@@ -159,7 +159,7 @@ def _decide(
             map_shards(
                 partial(_shingles_of_rows, config.shingle_words),
                 [(paths[shard], wanted[shard]) for shard in shards],
-                workers=runtime.workers,
+                runtime=runtime,
                 sizes=[paths[shard].stat().st_size for shard in shards],
                 progress=progress,
                 message="verifying",

@@ -72,7 +72,7 @@ def run(config: IngestConfig, inputs: dict[str, Path], out: Path, progress: Prog
     results = map_shards(
         partial(_ingest_group, config, runtime, unfinished),
         groups,
-        workers=runtime.workers,
+        runtime=runtime,
         sizes=[group.size for group in groups],
         progress=progress,
         message="reading",
@@ -189,6 +189,7 @@ def _accepted(
             "license": source.license,
             "n_bytes": n_bytes,
             "metadata": list(item.metadata.items()),
+            "cluster_size": None,
         }
 
 

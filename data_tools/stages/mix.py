@@ -37,7 +37,7 @@ def run(config: MixConfig, inputs: dict[str, Path], out: Path, progress: Progres
     results = map_shards(
         partial(_mix_shard, config, bounds, out / "documents"),
         paths,
-        workers=runtime.workers,
+        runtime=runtime,
         sizes=sizes,
         progress=progress,
         message="splitting",
@@ -135,7 +135,10 @@ def _mix_shard(config: MixConfig, bounds: Bounds, folder: Path, path: Path) -> C
         for table in read_row_groups(path):
             ids = table["doc_id"].to_pylist()
             splits = [bounds.split(split_position(doc_id, config.split_salt)) for doc_id in ids]
-            file.write(table.append_column("split", pa.array(splits, pa.string())))
+            repetition = pa.array([0] * table.num_rows, pa.int64())
+            file.write(
+                table.append_column("split", pa.array(splits, pa.string())).append_column("repetition", repetition)
+            )
             for split, n_bytes, source in zip(
                 splits, table["n_bytes"].to_pylist(), table["source"].to_pylist(), strict=True
             ):

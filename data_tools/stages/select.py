@@ -40,7 +40,7 @@ def run(config: SelectConfig, inputs: dict[str, Path], out: Path, progress: Prog
     results = map_shards(
         partial(_select_shard, config, inputs["signals"] / "signals", out),
         paths,
-        workers=runtime.workers,
+        runtime=runtime,
         sizes=[path.stat().st_size for path in paths],
         progress=progress,
         message="judging",

@@ -31,7 +31,13 @@ def plain(value: object, at: str = "") -> object:
             raise TypeError(f"{at or 'value'}: {value} can't be fingerprinted, it isn't a finite number")
         return value + 0.0  # -0.0 becomes 0.0: they are equal, so they must not be two names
     if isinstance(value, BaseModel):
-        return {name: plain(getattr(value, name), f"{at}.{name}".lstrip(".")) for name in type(value).model_fields}
+        # Where a file lies doesn't count: its content enters as an input of the stage.
+        elsewhere: frozenset[str] = getattr(type(value), "FILE_FIELDS", frozenset())
+        return {
+            name: plain(getattr(value, name), f"{at}.{name}".lstrip("."))
+            for name in type(value).model_fields
+            if name not in elsewhere
+        }
     if isinstance(value, Mapping):
         for key in value:
             if type(key) is not str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """One stage of a plan. ``inputs`` is input name -> fingerprint (for sources: content digest)."""
+    """One stage of a plan. ``inputs`` is input name -> fingerprint (for files: content digest)."""
 
     stage: Stage
     fingerprint: str
@@ -26,6 +26,8 @@ class PlannedStage:
     why: str
     path: Path
     inputs: dict[str, str]
+    files: dict[str, str] = field(default_factory=dict)
+    """Those of ``inputs`` that are files outside of the workspace's artifacts."""
 
     @property
     def name(self) -> str:
@@ -36,10 +38,12 @@ class PlannedStage:
         return self.stage.title
 
 
-def source_digests(config: PipelineConfig) -> dict[str, str]:
-    """Source (or file of a source) -> sha256 of its content: what the first fingerprint stands on."""
-    door = importlib.import_module("data_tools.stages.ingest")
-    return dict(door.source_digests(config.ingest, config.data_runtime()))
+def source_digests(stage: Stage, config: PipelineConfig) -> dict[str, str]:
+    """File that the stage's config names -> sha256 of its content: what the fingerprint stands on beside its inputs."""
+    if not stage.reads_files:
+        return {}
+    door = importlib.import_module(stage.door)
+    return dict(door.source_digests(stage.config, config.data_runtime()))
 
 
 def source_records(digests: Mapping[str, str]) -> list[InputRecord]:
@@ -55,11 +59,11 @@ def plan(store: Store, config: PipelineConfig, verify: bool = False) -> list[Pla
     Raises:
         DataError: a source is missing.
     """
-    sources = source_digests(config)
     planned: dict[str, PlannedStage] = {}
     for stage in stages_of(config):
         before = {name: planned[producer] for name, producer in stage.inputs.items()}
-        inputs = sources if stage.name == "ingest" else {name: p.fingerprint for name, p in before.items()}
+        files = source_digests(stage, config)
+        inputs = {name: p.fingerprint for name, p in before.items()} | files
         name = stage.fingerprint(inputs)
         # The content of what will be made anew isn't known yet; the rest can be compared.
         known = {key: p for key, p in before.items() if p.action == "reuse"}
@@ -73,7 +77,7 @@ def plan(store: Store, config: PipelineConfig, verify: bool = False) -> list[Pla
             latest = store.latest(stage.name)
             why = why_new(stage, inputs, before, latest[1]) if latest else "the first time in this workspace"
         planned[stage.name] = PlannedStage(
-            stage, name, judged.action, why, store.artifact_dir(stage.name, name), dict(inputs)
+            stage, name, judged.action, why, store.artifact_dir(stage.name, name), inputs, files
         )
     return list(planned.values())
 
@@ -88,13 +92,14 @@ def why_new(stage: Stage, inputs: Mapping[str, str], before: Mapping[str, Planne
         for path, old, new in differences(latest.config, stage.identity)
     ]
     recorded = {record.name: record.fingerprint for record in latest.inputs}
-    if stage.name == "ingest":
-        changed = sorted(n for n in {*inputs, *recorded} if inputs.get(n) != recorded.get(n))
-        reasons += [f"source {name} changed{_became(name, recorded, inputs)}" for name in changed[:3]]
-        if len(changed) > 3:
-            reasons.append(f"and {len(changed) - 3} more sources")
-    elif not reasons:
-        changed = [n for n in {**inputs, **recorded} if inputs.get(n) != recorded.get(n)]
+    files = {n for n in inputs if n not in before} | {r.name for r in latest.inputs if r.stage == SOURCE}
+    changed = sorted(n for n in files if inputs.get(n) != recorded.get(n))
+    what = "source" if stage.name == "ingest" else "file"
+    reasons += [f"{what} {name} changed{_became(name, recorded, inputs)}" for name in changed[:3]]
+    if len(changed) > 3:
+        reasons.append(f"and {len(changed) - 3} more {what}s")
+    if not reasons:
+        changed = [n for n in {**inputs, **recorded} if n not in files and inputs.get(n) != recorded.get(n)]
         made_by = {record.name: record.stage for record in latest.inputs} | {n: p.name for n, p in before.items()}
         if changed:
             told = ", ".join(made_by[n] + _became(n, recorded, inputs) for n in changed)

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from data_tools.config import DataRuntime
 from data_tools.errors import DataError
 from data_tools.parallel import map_shards, worker_count
 
@@ -28,7 +29,7 @@ def test_results_come_in_the_shards_order(workers: int) -> None:
     result = map_shards(
         square,
         list(range(7)),
-        workers=workers,
+        runtime=DataRuntime(workers=workers),
         sizes=[10] * 7,
         progress=lambda done, total, _="": seen.append((done, total)),
     )
@@ -39,13 +40,13 @@ def test_results_come_in_the_shards_order(workers: int) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_keeps_its_parts(workers: int) -> None:
     with pytest.raises(DataError) as caught:
-        map_shards(refuse, list(range(6)), workers=workers)
+        map_shards(refuse, list(range(6)), runtime=DataRuntime(workers=workers))
     assert (caught.value.what, caught.value.where, caught.value.fix) == ("bad shard", "shard 3", "Mend it.")
 
 
 def test_a_killed_worker_is_explained() -> None:
     with pytest.raises(DataError, match="killed"):
-        map_shards(die, [1, 2, 3], workers=2)
+        map_shards(die, [1, 2, 3], runtime=DataRuntime(workers=2))
 
 
 def test_worker_count() -> None:

@@ -31,6 +31,7 @@ def test_documents_carry_everything(chain: Any) -> None:
             "license": "CC0",
             "n_bytes": 11,
             "metadata": [("topic", "greeting")],
+            "cluster_size": None,
         }
     ]
     assert counters["documents_in"] == counters["documents_out"] == 1

@@ -1,0 +1,67 @@
+"""Everything that the data part can be told. Each class is the identity of one stage: nothing here but
+:class:`DataRuntime` says how many workers run, so moving or speeding up a run never changes what it makes."""
+
+from data_tools.config.base import DataRuntime, Strict
+from data_tools.config.dedup import (
+    BenchmarkConfig,
+    DecontaminateConfig,
+    DeduplicateConfig,
+    LineDedupConfig,
+    RedisIndexConfig,
+)
+from data_tools.config.filters import (
+    AnnotateConfig,
+    C4Rule,
+    CleanConfig,
+    CodeRule,
+    FineWebRule,
+    GopherQualityRule,
+    GopherRepetitionRule,
+    LanguageRule,
+    PersonalDataRule,
+    QualityClassifierConfig,
+    QualityRule,
+    RefinedWebRule,
+    ReplacePersonalData,
+    SelectConfig,
+    UrlRule,
+)
+from data_tools.config.mix import (
+    ClassificationSetConfig,
+    InstructionSetConfig,
+    InstructionTemplate,
+    MixConfig,
+)
+from data_tools.config.sources import ExtractConfig, IngestConfig, SourceConfig
+
+__all__ = [
+    "AnnotateConfig",
+    "BenchmarkConfig",
+    "C4Rule",
+    "ClassificationSetConfig",
+    "CleanConfig",
+    "CodeRule",
+    "DataRuntime",
+    "DecontaminateConfig",
+    "DeduplicateConfig",
+    "ExtractConfig",
+    "FineWebRule",
+    "GopherQualityRule",
+    "GopherRepetitionRule",
+    "IngestConfig",
+    "InstructionSetConfig",
+    "InstructionTemplate",
+    "LanguageRule",
+    "LineDedupConfig",
+    "MixConfig",
+    "PersonalDataRule",
+    "QualityClassifierConfig",
+    "QualityRule",
+    "RedisIndexConfig",
+    "RefinedWebRule",
+    "ReplacePersonalData",
+    "SelectConfig",
+    "SourceConfig",
+    "Strict",
+    "UrlRule",
+]
