@@ -18,6 +18,7 @@ from data_tools.config import (
     AnnotateConfig,
     ClassificationSetConfig,
     CleanConfig,
+    DataCardConfig,
     DataRuntime,
     DecontaminateConfig,
     DeduplicateConfig,
@@ -79,6 +80,7 @@ class PipelineConfig(Strict):
     decontaminate: DecontaminateConfig | None = None
     """None: nothing is compared with evaluation sets."""
     mix: MixConfig = MixConfig()
+    data_card: DataCardConfig = DataCardConfig()
     classification_set: ClassificationSetConfig | None = None
     """None: no labelled texts, no classifier."""
     instruction_set: InstructionSetConfig | None = None

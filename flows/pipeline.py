@@ -26,6 +26,7 @@ def chain(run: Run) -> None:
     unique = run("deduplicate", edited)
     unseen = run("decontaminate", unique) or unique
     mixed = run("mix", unseen)
+    run("data_card", documents, signals, good, edited, unique, unseen, mixed)
     labelled = run("classification_set", mixed)
     conversations = run("instruction_set", mixed)
 

@@ -1,4 +1,4 @@
-"""From raw files to clean, split documents and the sets for fine-tuning."""
+"""From raw files to clean, split documents, their data card, and the sets for fine-tuning."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from flows.config import PipelineConfig
 from flows.pipeline import chain
 from flows.runner import conduct
 
-STAGES = ("mix", "classification_set", "instruction_set")
+STAGES = ("mix", "data_card", "classification_set", "instruction_set")
 
 
 @flow(name="prepare-data", flow_run_name="{config.name}", persist_result=False)
 def prepare_data(config: PipelineConfig, verify: bool = False) -> dict[str, Any]:
-    """From raw files to clean, split documents and the sets for fine-tuning.
+    """From raw files to clean, split documents, their data card, and the sets for fine-tuning.
 
     Args:
         config: the whole experiment; later stages of it are left alone.

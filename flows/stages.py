@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
+from data_tools.config import DataCardStage, Recipe
 from flows.config import PipelineConfig
 from flows.lineage.fingerprint import fingerprint, plain
 from llm_core.config import ClassifierStage, PretrainStage
@@ -76,6 +77,8 @@ class Stage:
         section = self.name.removesuffix("_from_scratch")
         if isinstance(self.config, PretrainStage | ClassifierStage):
             return f"model.{rest}" if first == "model" else f"{section}.{rest}"
+        if isinstance(self.config, DataCardStage):
+            return rest if first == "recipe" else f"{section}.{rest}"
         return f"{section}.{path}"
 
 
@@ -149,6 +152,15 @@ def stages_of(config: PipelineConfig) -> list[Stage]:
         )
         kept = "decontaminate"
     add("mix", "Mix and split", f"{data}.mix", config.mix, {"documents": kept}, resumable=True)
+    told = {stage.name: stage for stage in chain if stage.name in Recipe.model_fields}
+    recipe = Recipe.model_validate({name: stage.config for name, stage in told.items()})
+    add(
+        "data_card",
+        "Write the data card",
+        f"{data}.write_data_card",
+        DataCardStage(card=config.data_card, recipe=recipe),
+        {"documents" if name == "mix" else name: name for name in told},
+    )
     if config.classification_set is not None:
         add(
             "classification_set",

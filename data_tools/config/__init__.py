@@ -2,6 +2,7 @@
 :class:`DataRuntime` says how many workers run, so moving or speeding up a run never changes what it makes."""
 
 from data_tools.config.base import DataRuntime, Strict
+from data_tools.config.card import DataCardConfig, DataCardStage, Recipe
 from data_tools.config.dedup import (
     BenchmarkConfig,
     DecontaminateConfig,
@@ -41,6 +42,8 @@ __all__ = [
     "ClassificationSetConfig",
     "CleanConfig",
     "CodeRule",
+    "DataCardConfig",
+    "DataCardStage",
     "DataRuntime",
     "DecontaminateConfig",
     "DeduplicateConfig",
@@ -57,6 +60,7 @@ __all__ = [
     "PersonalDataRule",
     "QualityClassifierConfig",
     "QualityRule",
+    "Recipe",
     "RedisIndexConfig",
     "RefinedWebRule",
     "ReplacePersonalData",

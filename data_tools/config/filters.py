@@ -5,7 +5,7 @@ Signals and verdicts are apart: a threshold moves without reading a text again.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ from data_tools.config.base import Strict
 
 Words = Literal["whitespace", "unicode-words"]
 Definitions = Literal["paper", "datatrove", "dclm"]
+Share = Annotated[float, Field(ge=0, le=1)]
+Threshold = Annotated[float, Field(ge=0, le=1_000_000_000)]
 
 
 class QualityClassifierConfig(Strict):
@@ -69,7 +71,7 @@ class LanguageRule(Strict):
     keep: tuple[str, ...] = ("en",)
     """ISO 639-1 codes to keep; empty keeps all."""
     min_confidence: float = Field(default=0.65, ge=0.0, le=1.0)
-    min_confidence_by_language: dict[str, float] = Field(default_factory=dict)
+    min_confidence_by_language: dict[str, Share] = Field(default_factory=dict)
     """Another threshold for single languages (FineWeb-2 has one for each)."""
 
 
@@ -211,7 +213,7 @@ class SelectConfig(Strict):
     url: UrlRule | None = None
     personal_data: PersonalDataRule | None = None
     quality: QualityRule | None = None
-    by_language: dict[str, dict[str, dict[str, float | None]]] = Field(default_factory=dict)
+    by_language: dict[str, dict[str, dict[str, Threshold | None]]] = Field(default_factory=dict)
     """Other thresholds for single languages: `fr: {gopher_quality: {min_alpha_words: 0.7}}`."""
 
 

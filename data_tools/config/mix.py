@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from data_tools.config.base import Strict
+
+Weight = Annotated[float, Field(gt=0, le=1_000_000_000)]
+Amount = Annotated[int, Field(ge=1, le=10**18)]
+Repetitions = Annotated[int, Field(ge=1, le=1_000)]
 
 
 class MixConfig(Strict):
@@ -14,20 +20,20 @@ class MixConfig(Strict):
     test_fraction: float = Field(default=0.10, ge=0.0, le=0.5)
     split_salt: str = "groundup"
     """Another salt gives another split."""
-    weights: dict[str, float] | None = None
+    weights: dict[str, Weight] | None = None
     """Source to its share of the training bytes (any positive numbers; they are divided by their sum). None: what
     there is. A source that isn't named is left out of training."""
-    total_bytes: int | None = Field(default=None, ge=1)
+    total_bytes: Amount | None = None
     """Training bytes that `weights` divide. None: as many as the scarcest source allows within `max_epochs`."""
-    budgets: dict[str, int] | None = None
+    budgets: dict[str, Amount] | None = None
     """Source to its training bytes, instead of `weights`; a source that isn't named comes whole."""
     bytes_per_token: float = Field(default=4.0, gt=0, le=100)
     """For `tokens`, and for the tokens that are reported: there is no tokenizer yet."""
-    tokens: dict[str, int] | None = None
+    tokens: dict[str, Amount] | None = None
     """As `budgets`, in tokens."""
     max_epochs: float = Field(default=4.0, ge=1, le=1_000)
     """A source is repeated this often at most (Muennighoff et al. 2023: up to 4 repetitions cost little)."""
-    rehydrate: tuple[tuple[int, int], ...] | None = None
+    rehydrate: tuple[tuple[Amount, Repetitions], ...] | None = None
     """Cluster size from which on a document is repeated so often, by what deduplication found (FineWeb-2:
     [[1, 1], [2, 2], [3, 3], [5, 5], [100, 8], [1000, 1]])."""
 
@@ -36,10 +42,6 @@ class MixConfig(Strict):
         said = [name for name in ("weights", "budgets", "tokens") if getattr(self, name) is not None]
         if len(said) > 1:
             raise ValueError(f"{' and '.join(said)} are two ways to say the same; keep one")
-        for name in said:
-            wrong = sorted(source for source, value in getattr(self, name).items() if not value > 0)
-            if wrong:
-                raise ValueError(f"{name}.{wrong[0]} must be above 0; leave the source out of ingest instead")
         if self.total_bytes is not None and self.weights is None:
             raise ValueError("total_bytes is what weights divide; there are none")
         return self

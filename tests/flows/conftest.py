@@ -15,7 +15,10 @@ import yaml
 from flows.config import PipelineConfig, load_config
 from flows.display import Display, use_display
 
-DATA = ("ingest", "annotate", "select", "deduplicate", "mix", "build_classification_set", "build_instruction_set")
+DATA = (
+    *("ingest", "train_quality_classifier", "annotate", "select", "clean", "deduplicate", "decontaminate", "mix"),
+    *("write_data_card", "build_classification_set", "build_instruction_set"),
+)
 LLM = ("train_tokenizer", "write_shards")
 
 TRAINER = """
@@ -55,6 +58,24 @@ def experiment(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def full(small: PipelineConfig) -> PipelineConfig:
+    """The same with every stage that a configuration can ask for."""
+    raw = small.model_dump()
+    raw["quality_classifier"] = {"positive": ["good.jsonl"], "negative": ["bad.jsonl"]}
+    raw["clean"] = {"lines": ["refinedweb"]}
+    raw["decontaminate"] = {"benchmarks": [{"name": "quiz", "path": "quiz.jsonl"}]}
+    raw["deduplicate"] = {"against": ["earlier"]}
+    return PipelineConfig.model_validate(raw)
+
+
+@pytest.fixture
+def bare(small: PipelineConfig) -> PipelineConfig:
+    """The same with none of the stages that can be left out."""
+    left_out = ("classification_set", "instruction_set", "classifier", "assistant", "compare_from_scratch")
+    return PipelineConfig.model_validate(small.model_dump(exclude=set(left_out)))
+
+
+@pytest.fixture
 def small(experiment: Path) -> PipelineConfig:
     return load_config(experiment)
 
@@ -75,11 +96,13 @@ class Doors:
             progress(1, 2, "half")
             if stage in self.instead:
                 return self.instead[stage](out)
-            (out / "documents").mkdir()
+            (out / "documents").mkdir(exist_ok=True)
             (out / "documents" / "part-00000.parquet").write_text(f"{stage}: {config!r}")
             return {"documents_in": 10, "documents_out": 9, "bytes_in": 100, "bytes_out": 90}
 
         def source_digests(config, runtime) -> dict[str, str]:  # type: ignore[no-untyped-def]
+            if not hasattr(config, "sources"):
+                return {"a file": "0" * 64}
             return {
                 f"{source.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
                 for source in config.sources

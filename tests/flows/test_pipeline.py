@@ -82,7 +82,7 @@ def test_a_run_makes_everything_and_the_next_one_reuses_it(
     assert list(result["stages"]) == names
     assert statuses(small) == dict.fromkeys(names, "completed")
     assert all(Store(small.workspace).latest(name) for name in names)
-    assert len(doors.entered) == 9 and "a line from finetune_classifier" in told.lines
+    assert len(doors.entered) == 10 and "a line from finetune_classifier" in told.lines
     record = the_run(small)
     assert record.status == "completed" and record.run_id == result["run_id"]
     flow_run, tasks = prefect_states(record)
@@ -96,7 +96,7 @@ def test_a_run_makes_everything_and_the_next_one_reuses_it(
 
     build(small)
     assert statuses(small) == dict.fromkeys(names, "reused")
-    assert len(doors.entered) == 9  # nobody came in again
+    assert len(doors.entered) == 10  # nobody came in again
     assert set(told.finished.values()) == {"reused"}
     again, tasks = prefect_states(the_run(small))
     assert again.state.is_completed() and {state.name for state in tasks.values()} == {"Reused"}
