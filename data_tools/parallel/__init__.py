@@ -1,24 +1,24 @@
-"""The only place where the data part goes parallel: one function over many shards.
+"""The only place where the data part goes parallel: one function over many shards, on this machine or on a cluster.
 
 Results come in the order of the shards, and each shard's work depends on that shard alone; so what comes out is the
-same for any number of workers. Processes are spawned, not forked (threads of Arrow and of the caller don't survive a
-fork); the function and its arguments must therefore be importable and picklable.
+same wherever and by however many it is done. The function and its arguments must be importable and picklable.
+
+A backend is a generator: it takes ``(index, shard)`` pairs, keeps two for each worker under way, and yields
+``(index, result)`` as they are ready, in the caller's thread. Closing it (which the end of the loop, an error and
+Ctrl-C all do) leaves no process behind.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from data_tools.atomic_file import write_json
 from data_tools.config import DataRuntime
-from data_tools.errors import DataError
 from data_tools.progress import Progress, no_progress
 
 Shard = TypeVar("Shard")
@@ -53,7 +53,8 @@ def map_shards(
     """Apply ``function`` to every shard and return the results in the shards' order.
 
     Args:
-        function: importable by name (a ``functools.partial`` of such a function is fine).
+        function: importable by name (a ``functools.partial`` of such a function is fine). On a cluster it may run
+            twice for one shard (a worker was lost), so it writes atomically and appends to nothing.
         shards: picklable descriptions of the work, for example paths.
         runtime: which executor, and how many workers (0 is one for each core, 1 is none at all).
         sizes: bytes of each shard, for the progress and for deciding whether processes are worth it.
@@ -64,7 +65,8 @@ def map_shards(
             ledger at the end of its stage.
 
     Raises:
-        DataError: a worker was killed. Whatever ``function`` raises comes through as it is.
+        DataError: a worker was killed, the cluster can't be reached, or the executor's package isn't installed.
+            Whatever ``function`` raises comes through as it is.
     """
     weights = list(sizes) if sizes is not None else [1] * len(shards)
     total = sum(weights)
@@ -73,48 +75,42 @@ def map_shards(
         finished = dict(_finished_before(ledger))
     waiting = [index for index in range(len(shards)) if index not in finished]
     left = sum(weights[index] for index in waiting)
-    workers = worker_count(runtime.workers, len(waiting), left if sizes is not None else None)
     done = total - left
     progress(done, total, message)
-
-    def keep(index: int, result: Result) -> None:
-        nonlocal done
-        if ledger is not None:
-            write_json(ledger / f"{index:06d}.json", result)
-        finished[index] = result
-        done += weights[index]
-        progress(done, total, message)
-
-    if workers == 1:
-        for index in waiting:
-            keep(index, function(shards[index]))
-        return [finished[index] for index in range(len(shards))]
-
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures: dict[Future[Result], int] = {}
-        try:
-            upcoming = iter(waiting)
-            # Two tasks a worker keep them busy; handing out all at once would make cancelling slow.
-            for index in upcoming:
-                futures[pool.submit(function, shards[index])] = index
-                if len(futures) >= 2 * workers:
-                    break
-            while futures:
-                ready, _ = wait(futures, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    index = futures.pop(future)
-                    keep(index, future.result())
-                    following = next(upcoming, None)
-                    if following is not None:
-                        futures[pool.submit(function, shards[following])] = following
-        except BrokenProcessPool as error:
-            raise DataError(
-                "a worker process was killed, most likely because memory ran out",
-                fix="Lower runtime.data.workers, or ingest.shard_bytes.",
-            ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    if waiting:
+        tasks = ((index, shards[index]) for index in waiting)
+        with closing(_start(function, tasks, len(waiting), left if sizes is not None else None, runtime)) as results:
+            for index, result in results:
+                if ledger is not None:
+                    write_json(ledger / f"{index:06d}.json", result)
+                finished[index] = result
+                done += weights[index]
+                progress(done, total, message)
     return [finished[index] for index in range(len(shards))]
+
+
+def _start(
+    function: Callable[[Shard], Result],
+    tasks: Iterator[tuple[int, Shard]],
+    count: int,
+    total_bytes: int | None,
+    runtime: DataRuntime,
+) -> Generator[tuple[int, Result], None, None]:
+    """The generator of the backend that ``runtime`` asks for."""
+    if runtime.executor == "dask":
+        from data_tools.parallel.dask_cluster import on_dask
+
+        return on_dask(function, tasks, worker_count(runtime.workers, count), runtime)
+    if runtime.executor == "ray":
+        from data_tools.parallel.ray_cluster import on_ray
+
+        return on_ray(function, tasks, worker_count(runtime.workers, count), runtime)
+    workers = worker_count(runtime.workers, count, total_bytes if runtime.executor == "auto" else None)
+    if runtime.executor == "serial" or workers == 1:
+        return ((index, function(shard)) for index, shard in tasks)
+    from data_tools.parallel.processes import in_processes
+
+    return in_processes(function, tasks, workers)
 
 
 def _finished_before(ledger: Path) -> Iterator[tuple[int, Any]]:
