@@ -94,7 +94,7 @@ def check_errors(runtime: DataRuntime) -> None:
 
 
 @pytest.mark.slow
-def test_dask(tmp_path: Path) -> None:
+def test_dask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import Client, LocalCluster
 
     check_a_cluster(DataRuntime(executor="dask", workers=2), tmp_path)
@@ -104,6 +104,7 @@ def test_dask(tmp_path: Path) -> None:
         assert map_shards(square, list(range(9)), runtime=runtime) == [i * i for i in range(9)]
         with Client(cluster.scheduler_address, set_as_default=False) as client:
             assert len(client.nthreads()) == 1, "a cluster of others stays as it is"
+    monkeypatch.setattr("data_tools.parallel.dask_cluster._SECONDS_TO_CONNECT", 1)
     with pytest.raises(DataError, match="no Dask scheduler answers"):
         map_shards(square, [1], runtime=DataRuntime(executor="dask", address="tcp://127.0.0.1:9"))
 
