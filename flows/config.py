@@ -107,16 +107,9 @@ class PipelineConfig(Strict):
 
     def _problems(self) -> list[str]:
         """What each section allows by itself, but not beside the others. Every line begins with the field's path."""
-        found: list[str] = []
-        if self.select.language is not None and not self.annotate.language:
-            found.append(
-                "select.language: needs the signals of annotate.language, which is off; turn it on, or set null"
-            )
-        if self.select.gopher_quality is not None and not self.annotate.gopher_quality:
-            found.append(
-                "select.gopher_quality: needs the signals of annotate.gopher_quality, which is off; "
-                "turn it on, or set null"
-            )
+        from data_tools.filters.presets import problems
+
+        found = problems(self.annotate, self.select, self.clean, scored=self.quality_classifier is not None)
         held_out = self.mix.validation_fraction + self.mix.test_fraction
         if held_out >= 1:
             found.append(f"mix: validation_fraction + test_fraction is {held_out:g}, so nothing is left to train on")

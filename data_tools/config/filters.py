@@ -5,9 +5,9 @@ Signals and verdicts are apart: a threshold moves without reading a text again.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data_tools.config.base import Strict
 
@@ -156,12 +156,14 @@ class UrlRule(Strict):
     FILE_FIELDS: ClassVar[frozenset[str]] = frozenset({"blocklists"})
 
     blocklists: tuple[str, ...] = ()
-    """Files with one domain or URL a line (`#` begins a comment). A domain blocks what is under it."""
+    """Files with one domain or URL a line (`#` begins a comment). A domain blocks its subdomains; a URL with a path
+    blocks what begins with it."""
     banned_words: tuple[str, ...] = ()
-    """A URL with one of these as a whole word is dropped."""
+    """A URL with one of these as a whole word (between characters that are no letters or digits) is dropped."""
     soft_banned_words: tuple[str, ...] = ()
-    """A URL with two or more of these is dropped (RefinedWeb)."""
+    """A URL with two or more different ones of these is dropped (RefinedWeb)."""
     banned_substrings: tuple[str, ...] = ()
+    """A URL in which one of these stands anywhere is dropped."""
 
 
 class PersonalDataRule(Strict):
@@ -178,8 +180,10 @@ class QualityRule(Strict):
     """The verdict on the score of the quality classifier that this run trained."""
 
     min_score: float | None = Field(default=0.5, ge=0, le=1)
+    """The probability of being good, dropped below. None turns the rule off."""
     keep_fraction: float | None = Field(default=None, gt=0, le=1)
-    """Keep the best part instead: the threshold is the quantile of the scores (DCLM keeps about 0.1)."""
+    """Keep this part, the best of the documents that pass all other rules, whatever their scores (DCLM keeps about
+    0.1). It takes the place of `min_score`."""
 
 
 Preset = Literal[
@@ -191,7 +195,7 @@ Preset = Literal[
     "mc4-paper",
     "dclm-refinedweb",
     "code-bigcode",
-    "code-starcoder",
+    "code-santacoder",
     "fineweb-2-fra",
 ]
 
@@ -199,10 +203,13 @@ Preset = Literal[
 class SelectConfig(Strict):
     """Signals to verdicts. Every reason that applies is recorded, not only the first.
 
-    A preset fills in the rule sets that it consists of; what is said beside it is changed in it.
+    Where `code` is on, it judges the documents of source code in place of the rule sets for prose (language, Gopher,
+    FineWeb, C4, RefinedWeb).
     """
 
     presets: tuple[Preset, ...] = ()
+    """Published rule sets by name (docs/filters.md). A preset fills in the sections that it consists of; single numbers
+    that are said beside it win. With presets, `gopher_quality` is off unless one of them, or you, name it."""
     language: LanguageRule | None = LanguageRule()
     gopher_quality: GopherQualityRule | None = GopherQualityRule()
     gopher_repetition: GopherRepetitionRule | None = None
@@ -215,6 +222,20 @@ class SelectConfig(Strict):
     quality: QualityRule | None = None
     by_language: dict[str, dict[str, dict[str, Threshold | None]]] = Field(default_factory=dict)
     """Other thresholds for single languages: `fr: {gopher_quality: {min_alpha_words: 0.7}}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_presets(cls, said: Any) -> Any:
+        from data_tools.filters.presets import fill_in
+
+        return fill_in(said) if isinstance(said, dict) else said
+
+    @model_validator(mode="after")
+    def _languages_fit(self) -> SelectConfig:
+        from data_tools.filters.presets import overrides
+
+        overrides(self)
+        return self
 
 
 class ReplacePersonalData(Strict):
@@ -234,7 +255,7 @@ class CleanConfig(Strict):
     """Edits of the documents that stay: lines that the published line rules remove, personal data."""
 
     lines: tuple[Literal["c4-paper", "c4-code", "c4-datatrove", "refinedweb"], ...] = ()
-    """In this order."""
+    """Whose line rules, in this order. Source code (documents with metadata `programming_language`) is left alone."""
     c4_terminal_punctuation: bool = True
     """FineWeb turned this line rule of C4 off: alone it removes about 30 % of the tokens."""
     personal_data: ReplacePersonalData | None = None

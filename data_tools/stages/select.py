@@ -1,11 +1,14 @@
 """Signals to verdicts, verdicts to a narrower corpus. Every reason that applies is kept, not only the first.
 
-Memory is bounded by a row group.
+Memory is bounded by a row group; keeping a fraction of the best (``quality.keep_fraction``) takes 8 bytes a document
+more.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +22,28 @@ if TYPE_CHECKING:
 
 Counters = dict[str, int | float | str]
 
-#: Raised when a rule changes its meaning.
-RULE_VERSION = "select-1"
+
+def source_digests(config: SelectConfig, runtime: DataRuntime) -> dict[str, str]:
+    """sha256 of every blocklist, in the order of the configuration.
+
+    Raises:
+        DataError: one can't be read.
+    """
+    import hashlib
+
+    from data_tools.filters.url import read_blocklist
+
+    found = {}
+    for number, name in enumerate(config.url.blocklists if config.url is not None else ()):
+        read_blocklist(Path(name))  # says what is wrong with it before anything else runs
+        found[f"blocklist {number} ({Path(name).name})"] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    return found
 
 
 def run(config: SelectConfig, inputs: dict[str, Path], out: Path, progress: Progress, runtime: DataRuntime) -> Counters:
     """Write ``verdicts/`` (a row for every document) and ``documents/`` (those that stay, language filled in).
 
-    A part of which nothing stays has verdicts and no documents file.
+    A part of which nothing stays has verdicts and no documents file. Documents without a URL pass the rules on URLs.
 
     Raises:
         DataError: a rule needs a signal that wasn't measured, or nothing stays (the verdicts are on disk all the same).
@@ -35,79 +52,170 @@ def run(config: SelectConfig, inputs: dict[str, Path], out: Path, progress: Prog
     from data_tools.parquet import shard_paths
 
     paths = shard_paths(inputs["documents"] / "documents")
+    signals_folder = inputs["signals"] / "signals"
+    unfinished = out / "finished.tmp"
     for table in ("documents", "verdicts"):
         (out / table).mkdir(parents=True, exist_ok=True)
+    sizes = [path.stat().st_size for path in paths]
+    threshold = None
+    if config.quality is not None and config.quality.keep_fraction is not None:
+        scores_folder = unfinished / "scores"
+        map_shards(
+            partial(_collect_scores, config, signals_folder, scores_folder),
+            paths,
+            runtime=runtime,
+            sizes=sizes,
+            progress=progress,
+            message="ranking",
+            ledger=unfinished / "ranking",
+        )
+        threshold = _threshold(scores_folder, paths, config.quality.keep_fraction)
     results = map_shards(
-        partial(_select_shard, config, inputs["signals"] / "signals", out),
+        partial(_select_shard, config, threshold, signals_folder, out),
         paths,
         runtime=runtime,
-        sizes=[path.stat().st_size for path in paths],
+        sizes=sizes,
         progress=progress,
         message="judging",
+        ledger=unfinished / "judging",
     )
     total: Counter[str] = Counter()
     for result in results:
         total.update(result)
     total["removed"] = total["documents_in"] - total["documents_out"]
+    shutil.rmtree(unfinished, ignore_errors=True)
     if total["documents_out"] == 0:
         raise _nothing_left(total, config)
-    return {name: total[name] for name in sorted(total)}
+    counters: Counters = {name: total[name] for name in sorted(total)}
+    if threshold is not None:
+        counters["quality_threshold"] = threshold
+    return counters
 
 
-def _select_shard(config: SelectConfig, signals_folder: Path, out: Path, path: Path) -> Counter[str]:
+def _collect_scores(config: SelectConfig, signals_folder: Path, folder: Path, path: Path) -> int:
+    """The scores of the documents that pass every other rule, as one array in a file."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    from data_tools.atomic_file import atomic_writer
+    from data_tools.filters.verdicts import DOCUMENT_COLUMNS, Judge
+
+    judge = Judge(config)
+    scores = [np.zeros(0)]
+    for table, signals in side_by_side(path, signals_folder / path.name, DOCUMENT_COLUMNS):
+        keep = np.ones(len(table), dtype=bool)
+        for failed in judge.failures(table, signals, str(signals_folder / path.name)).values():
+            keep &= ~np.asarray(failed)
+        scores.append(np.asarray(pc.fill_null(signals["quality"], 0.0))[keep])
+    found = np.concatenate(scores)
+    with atomic_writer(folder / f"{path.stem}.npy") as handle:
+        np.save(handle, found)
+    return len(found)
+
+
+def _threshold(folder: Path, paths: Sequence[Path], fraction: float) -> float:
+    """The lowest score that stays: at least ``fraction`` of all scores are as high or higher."""
+    import math
+
+    import numpy as np
+
+    scores = np.concatenate([np.load(folder / f"{path.stem}.npy", allow_pickle=False) for path in paths])
+    if not len(scores):
+        return 0.0
+    kept = max(1, math.ceil(fraction * len(scores)))
+    return float(np.partition(scores, len(scores) - kept)[len(scores) - kept])
+
+
+def _select_shard(
+    config: SelectConfig, quality_threshold: float | None, signals_folder: Path, out: Path, path: Path
+) -> dict[str, int]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from data_tools.filters.verdicts import RULE_VERSION, Judge
     from data_tools.parquet import ShardFile
     from data_tools.schema import DOCUMENTS, VERDICTS
 
+    judge = Judge(config, quality_threshold)
     counts: Counter[str] = Counter()
     signals_file = signals_folder / path.name
     with (
         ShardFile(out / "documents" / path.name, DOCUMENTS, keep_empty=False) as documents,
         ShardFile(out / "verdicts" / path.name, VERDICTS) as verdicts,
     ):
-        for table, signals in _side_by_side(path, signals_file):
-            failures = {
-                reason: pc.fill_null(column, False).to_numpy()
-                for reason, column in _failures(config, signals, signals_file).items()
-            }
-            reasons: list[list[str]] = [[] for _ in range(table.num_rows)]
+        for table, signals in side_by_side(path, signals_file):
+            failures = judge.failures(table, signals, str(signals_file))
             for reason, failed in failures.items():
-                for row in failed.nonzero()[0]:
-                    reasons[row].append(reason)
-                counts[f"removed.{reason}"] += int(failed.sum())
-            keep = pa.array([not found for found in reasons], pa.bool_())
+                sources = pc.value_counts(table["source"].filter(failed)).to_pylist()
+                counts[f"removed.{reason}"] += sum(entry["counts"] for entry in sources)
+                for entry in sources:
+                    counts[f"source.{entry['values']}.removed.{reason}"] += entry["counts"]
+            reasons, keep = as_lists(failures, len(table))
             columns: dict[str, Any] = {
                 "doc_id": table["doc_id"],
                 "keep": keep,
                 "reasons": reasons,
-                "rule_version": [RULE_VERSION] * table.num_rows,
+                "rule_version": pa.repeat(pa.scalar(RULE_VERSION), len(table)),
             }
-            verdicts.write(pa.table(columns, schema=VERDICTS))
+            verdicts.write(pa.table(columns))
             if "language" in signals.column_names:
                 position = table.schema.get_field_index("language")
                 table = table.set_column(position, "language", signals["language"])
             kept = table.filter(keep)
             documents.write(kept)
-            counts["documents_in"] += table.num_rows
-            counts["documents_out"] += kept.num_rows
+            counts["documents_in"] += len(table)
+            counts["documents_out"] += len(kept)
             counts["bytes_in"] += pc.sum(table["n_bytes"]).as_py() or 0
             counts["bytes_out"] += pc.sum(kept["n_bytes"]).as_py() or 0
-            for entry in pc.value_counts(kept["source"]).to_pylist():
-                counts[f"source.{entry['values']}.documents_out"] += entry["counts"]
-    return counts
+            for entry in kept.group_by("source").aggregate([("n_bytes", "count"), ("n_bytes", "sum")]).to_pylist():
+                counts[f"source.{entry['source']}.documents_out"] += entry["n_bytes_count"]
+                counts[f"source.{entry['source']}.bytes_out"] += entry["n_bytes_sum"]
+    return dict(counts)
 
 
-def _side_by_side(path: Path, signals_file: Path) -> Any:
-    """Yield (documents, signals) of the same rows; the ids are compared, the order is never trusted."""
+def as_lists(failures: dict[str, pa.ChunkedArray], rows: int) -> tuple[pa.ListArray, pa.Array]:
+    """``(reasons, keep)``: for each row the reasons that apply, in their order, and whether there are none."""
+    import numpy as np
+    import pyarrow as pa
+
+    failed = np.zeros((rows, len(failures)), dtype=bool)
+    for column, values in enumerate(failures.values()):
+        failed[:, column] = np.asarray(values)
+    offsets = np.zeros(rows + 1, dtype=np.int32)
+    np.cumsum(failed.sum(axis=1), out=offsets[1:])
+    names = pa.array(list(failures), pa.string()).take(pa.array(failed.nonzero()[1]))
+    return pa.ListArray.from_arrays(pa.array(offsets), names), pa.array(~failed.any(axis=1))
+
+
+def side_by_side(
+    path: Path, signals_file: Path, columns: Sequence[str] | None = None
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield (documents, signals) of the same rows; the ids are compared, the order is never trusted.
+
+    Args:
+        path: of a part of ``documents/``.
+        signals_file: the part of ``signals/`` of the same name.
+        columns: of the documents (all of them without; ``doc_id`` has to be one).
+
+    Raises:
+        DataError: the signals are those of other documents.
+    """
     import pyarrow as pa
 
     from data_tools.parquet import read_row_groups
 
+    def mismatch() -> DataError:
+        return DataError(
+            "these signals belong to other documents",
+            where=str(signals_file),
+            fix="Delete the annotate artifact; it will be made again.",
+        )
+
+    if not signals_file.is_file():
+        raise mismatch()
     pending = pa.table({})
     signal_groups = read_row_groups(signals_file)
-    for table in read_row_groups(path):
+    for table in read_row_groups(path, columns):
         collected = [pending] if pending.num_rows else []
         rows = pending.num_rows
         while rows < table.num_rows:
@@ -119,49 +227,18 @@ def _side_by_side(path: Path, signals_file: Path) -> Any:
         joined = pa.concat_tables(collected) if collected else pending
         signals, pending = joined.slice(0, table.num_rows), joined.slice(table.num_rows)
         if signals.num_rows != table.num_rows or not signals["doc_id"].equals(table["doc_id"]):
-            raise DataError(
-                "these signals belong to other documents",
-                where=str(signals_file),
-                fix="Delete the annotate artifact; it will be made again.",
-            )
+            raise mismatch()
         yield table, signals
 
 
-def _failures(config: SelectConfig, signals: pa.Table, where: Path) -> dict[str, pa.ChunkedArray]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    from data_tools.filters.gopher import gopher_failures
-
-    failures: dict[str, pa.ChunkedArray] = {}
-    if config.language is not None:
-        _need(signals, "language", "select.language", "annotate.language", where)
-        failures["language"] = pc.invert(pc.is_in(signals["language"], pa.array(config.language.keep, pa.string())))
-        failures["language-confidence"] = pc.less(signals["language_confidence"], config.language.min_confidence)
-    if config.gopher_quality is not None:
-        _need(signals, "words", "select.gopher_quality", "annotate.gopher_quality", where)
-        failures |= gopher_failures(config.gopher_quality, signals)
-    return failures
-
-
-def _need(signals: pa.Table, column: str, rule: str, switch: str, where: Path) -> None:
-    if column not in signals.column_names:
-        raise DataError(
-            f"{rule} needs signals that were not measured",
-            where=str(where),
-            fix=f"Set {switch} to true, or {rule} to null.",
-        )
-
-
 def _nothing_left(total: Counter[str], config: SelectConfig) -> DataError:
-    from data_tools.filters.gopher import THRESHOLDS
+    from data_tools.filters.verdicts import knobs
 
-    knobs = {test.reason: f"select.gopher_quality.{test.knob}" for test in THRESHOLDS}
-    knobs |= {"language": "select.language.keep", "language-confidence": "select.language.min_confidence"}
+    hangs_on = knobs(config)
     reasons = [(name.removeprefix("removed."), n) for name, n in total.most_common() if name.startswith("removed.")]
     reasons = [(reason, n) for reason, n in reasons if n]
     said = ", ".join(f"{n:,} by {reason}" for reason, n in reasons)
-    loosen = ", ".join(knobs[reason] for reason, _ in reasons[:3])
+    loosen = ", ".join(dict.fromkeys(knob for reason, _ in reasons[:3] for knob in hangs_on.get(reason, ())))
     return DataError(
         f"the filters removed all {total['documents_in']:,} documents ({said}; several can apply to one)",
         where="select",
