@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import pairwise
 
 import xxhash
 
@@ -45,12 +47,27 @@ def document_id(text: str) -> str:
     return xxhash.xxh3_128_hexdigest(text.encode())
 
 
-# Letters and digits of any script; apostrophes and hyphens inside a word belong to it.
-_UNICODE_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+@lru_cache(maxsize=1)
+def _unicode_word() -> re.Pattern[str]:
+    from data_tools.kernels.characters import MARK, UNSEGMENTED, character_flags
+
+    def characters(flag: int) -> str:
+        codes = [int(code) for code in (character_flags() & flag).nonzero()[0]]
+        edges = [codes[0], *(edge for pair in pairwise(codes) if pair[1] != pair[0] + 1 for edge in pair), codes[-1]]
+        return "".join(f"\\U{a:08x}-\\U{b:08x}" for a, b in zip(edges[::2], edges[1::2], strict=True))
+
+    mark, alone = characters(MARK), characters(UNSEGMENTED)
+    run = f"[^\\W_{alone}](?:[^\\W_{alone}]|[{mark}])*"
+    return re.compile(f"{run}(?:['’\\-]{run})*|[{alone}][{mark}]*")
+
+
+def _unicode_words(text: str) -> list[str]:
+    return _unicode_word().findall(text)
+
 
 WORDS: dict[str, Callable[[str], list[str]]] = {
     "whitespace": str.split,
-    "unicode-words": _UNICODE_WORD.findall,
+    "unicode-words": _unicode_words,
 }
 
 
@@ -58,7 +75,9 @@ def words(text: str, name: str) -> list[str]:
     """Split by the word definition called ``name``.
 
     ``whitespace`` is what stands between blanks, punctuation included. ``unicode-words`` is letters and digits with
-    inner apostrophes and hyphens. Neither segments Chinese, Japanese, Thai or other scripts without blanks.
+    inner apostrophes and hyphens; combining marks belong to the word that they follow. Letters of scripts that put no
+    blanks between words (Chinese, Japanese, Thai, Khmer ...) are each a word by itself there, while ``whitespace``
+    takes whole sentences of them for one. (Compiled twin: ``kernels.word_spans``.)
     """
     return WORDS[name](text)
 

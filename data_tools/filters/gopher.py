@@ -1,107 +1,91 @@
-"""Gopher's quality rules (Rae et al. 2021, arXiv:2112.11446, appendix A1.1): signals here, thresholds in the rule.
+"""Gopher's quality rules (Rae et al. 2021, arXiv:2112.11446, appendix A1.1).
 
-The paper leaves points open, and known implementations differ. What is meant here:
+The paper leaves points open, and known implementations differ. ``annotate.definitions`` picks one meaning for each:
 
-* words are those of ``annotate.words`` (datatrove: a linguistic tokenizer; DCLM: Unicode words; Dolma: whitespace);
-* word lengths are averaged over all words (Dolma takes the median; datatrove leaves punctuation out);
-* ``#`` and the ellipsis (``...`` or ``…``) are counted as characters in the text and divided by the number of words,
-  separately (Dolma counts the words that hold either, together);
-* lines are non-blank lines; a bullet is one of ``• ● ‣ ◦ * -`` after leading blanks (datatrove: ``•`` and ``-``);
-* a line ends with an ellipsis if ``...`` or ``…`` is last but for blanks (Dolma: only ``…``);
-* a word is alphabetic if it has at least one letter of any script;
-* stop words are *distinct* ones, in any case, standing between non-word characters (datatrove is case-sensitive; DCLM
-  and Dolma count repetitions);
-* comparisons are strict: a value exactly at a threshold is kept;
-* a text without words has every ratio 0, and falls by its word count.
+====================  ==============================  ==============================  ==============================
+point                 ``paper``                       ``datatrove`` (0.10.1)          ``dclm``
+====================  ==============================  ==============================  ==============================
+words                 all, by ``annotate.words``      those of more than symbols      those with a letter or digit
+mean word length      over all words                  over the words counted          over whitespace words
+``#`` to words        by all words                    by all words, symbols too       ``#`` and ellipses together,
+                                                                                      by whitespace words
+ellipsis to words     ``...`` and ``…``               ``...`` and ``…``               ``...``, ``. . .`` and ``…``
+                                                                                      (decides nothing of its own)
+lines                 not blank, split at ``\\n``      all, as ``str.splitlines``      not blank, split at ``\\n``
+bullets               ``• ● ‣ ◦ * -``                 ``• -``                         ``• ● * -``
+line ends             ``...`` or ``…``                ``...`` or ``…``                ``...``, ``. . .`` or ``…``
+alphabetic words      with a letter of any script     the same                        the same, whitespace words
+stop words            distinct, any case, whole       distinct, lower case only,      every occurrence, any case,
+                      runs of letters: "(The)"        whole words: not "the,"         whole whitespace words
+====================  ==============================  ==============================  ==============================
+
+In all of them bullets may follow white space and ellipses precede it; lengths are in characters; ``....`` holds one
+``...``; comparisons are strict (a value exactly at a threshold is kept); and a text without words has every ratio 0,
+so that it falls by its word count. (Dolma, which has no definition here, takes the median word length and counts words
+that hold a symbol.) datatrove splits words with spaCy; with the same words its decisions are the ones made here. DCLM
+counts words by Unicode's word boundaries.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
-from data_tools.config import GopherQualityRule
-from data_tools.text import words as split_words
+from data_tools.filters.rules import Threshold
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
-#: Raised when a signal or a verdict changes its meaning.
-VERSION = "gopher-quality-1"
+    from data_tools.kernels.word_spans import WordSpans
+
+#: Raised when a signal changes its meaning.
+VERSION = "gopher-quality-2"
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
-BULLETS = ("•", "●", "‣", "◦", "*", "-")
-ELLIPSES = ("...", "…")
-
-_STOP_WORD = re.compile(rf"\b(?:{'|'.join(STOP_WORDS)})\b", re.IGNORECASE)
-_LETTER = re.compile(r"[^\W\d_]")
-
-
-class GopherSignals(NamedTuple):
-    """Columns of ``signals/``, in the schema's order."""
-
-    words: int
-    mean_word_length: float
-    hash_ratio: float
-    ellipsis_ratio: float
-    bullet_lines: float
-    ellipsis_lines: float
-    alpha_words: float
-    stop_words: int
-
-
-def gopher_signals(text: str, word_definition: str) -> GopherSignals:
-    """Measure one document."""
-    words = split_words(text, word_definition)
-    lines = [line.strip() for line in text.split("\n")]
-    lines = [line for line in lines if line]
-    n_words, n_lines = len(words), len(lines)
-    per_word = 1.0 / n_words if n_words else 0.0
-    per_line = 1.0 / n_lines if n_lines else 0.0
-    return GopherSignals(
-        words=n_words,
-        mean_word_length=sum(map(len, words)) * per_word,
-        hash_ratio=text.count("#") * per_word,
-        ellipsis_ratio=sum(map(text.count, ELLIPSES)) * per_word,
-        bullet_lines=sum(line.startswith(BULLETS) for line in lines) * per_line,
-        ellipsis_lines=sum(line.endswith(ELLIPSES) for line in lines) * per_line,
-        # str.isalpha settles nearly all words without the search
-        alpha_words=sum(word.isalpha() or _LETTER.search(word) is not None for word in words) * per_word,
-        stop_words=len({match.lower() for match in _STOP_WORD.findall(text)}),
-    )
-
-
-class Threshold(NamedTuple):
-    """One test: the reason it gives, the knob it hangs on, the signal it reads, and which side is dropped."""
-
-    reason: str
-    knob: str
-    signal: str
-    drops: Literal["below", "above"]
-
 
 THRESHOLDS = (
-    Threshold("too-few-words", "min_words", "words", "below"),
-    Threshold("too-many-words", "max_words", "words", "above"),
-    Threshold("short-words", "min_mean_word_length", "mean_word_length", "below"),
-    Threshold("long-words", "max_mean_word_length", "mean_word_length", "above"),
-    Threshold("hash-symbols", "max_hash_ratio", "hash_ratio", "above"),
-    Threshold("ellipsis-symbols", "max_ellipsis_ratio", "ellipsis_ratio", "above"),
-    Threshold("bullet-lines", "max_bullet_lines", "bullet_lines", "above"),
-    Threshold("ellipsis-lines", "max_ellipsis_lines", "ellipsis_lines", "above"),
-    Threshold("few-alphabetic-words", "min_alpha_words", "alpha_words", "below"),
-    Threshold("few-stop-words", "min_stop_words", "stop_words", "below"),
+    Threshold("gopher/short", "min_words", "words", "below"),
+    Threshold("gopher/long", "max_words", "words", "above"),
+    Threshold("gopher/word-length-short", "min_mean_word_length", "mean_word_length", "below"),
+    Threshold("gopher/word-length-long", "max_mean_word_length", "mean_word_length", "above"),
+    Threshold("gopher/hash-symbols", "max_hash_ratio", "hash_ratio", "above"),
+    Threshold("gopher/ellipsis-symbols", "max_ellipsis_ratio", "ellipsis_ratio", "above"),
+    Threshold("gopher/bullet-lines", "max_bullet_lines", "bullet_lines", "above"),
+    Threshold("gopher/ellipsis-lines", "max_ellipsis_lines", "ellipsis_lines", "above"),
+    Threshold("gopher/alphabetic-words", "min_alpha_words", "alpha_words", "below"),
+    Threshold("gopher/stop-words", "min_stop_words", "stop_words", "below"),
 )
 
 
-def gopher_failures(rule: GopherQualityRule, signals: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """Reason to boolean column: which rows fail each test that is on. Every test is made, whatever the others say."""
-    import pyarrow.compute as pc
+def gopher_signals(
+    texts: pa.ChunkedArray | pa.Array,
+    words: str = "whitespace",
+    definitions: str = "paper",
+    spans: WordSpans | None = None,
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Measure a column of texts.
 
-    failures = {}
-    for test in THRESHOLDS:
-        threshold = getattr(rule, test.knob)
-        if threshold is not None:
-            compare = pc.less if test.drops == "below" else pc.greater
-            failures[test.reason] = compare(signals[test.signal], threshold)
-    return failures
+    Args:
+        texts: strings without nulls.
+        words: name of the word definition.
+        definitions: ``paper``, ``datatrove`` or ``dclm``.
+        spans: the texts' words by that definition, if they were found already.
+
+    Returns:
+        signal to (texts,) numbers, in the order of ``schema.GOPHER_SIGNALS``.
+    """
+    from data_tools.kernels.quality import DATATROVE, DCLM, PAPER, quality_signals, words_with_letters_or_digits
+    from data_tools.kernels.word_spans import find_words
+    from data_tools.schema import GOPHER_SIGNALS
+
+    definition = {"paper": PAPER, "datatrove": DATATROVE, "dclm": DCLM}[definitions]
+    if spans is None:
+        spans = find_words(texts, words)
+    by_whitespace = find_words(texts, "whitespace") if definition == DCLM and words != "whitespace" else spans
+    measured = quality_signals(by_whitespace, definition)
+    if definition == DCLM:
+        measured[:, 0] = words_with_letters_or_digits(spans)
+    return {
+        name: measured[:, column].astype(kind.to_pandas_dtype()) for column, (name, kind) in enumerate(GOPHER_SIGNALS)
+    }
