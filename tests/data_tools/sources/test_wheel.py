@@ -44,7 +44,7 @@ def read(cache: Path, sha256: str, *, offline: bool = False, **options: Any) -> 
     config = SourceConfig.model_validate({"kind": "wheel", "name": "tiny", "sha256": sha256, **settings})
     source = open_source(config, DataRuntime(cache=str(cache), offline=offline), 1_000_000)
     (file,) = source.files()
-    return file.path, list(source.read(file))
+    return Path(file.path), list(source.read(file))
 
 
 def test_download_cache_offline_and_refetch(wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
