@@ -65,6 +65,8 @@ class AnnotateConfig(Strict):
     """Whose meaning the signals have where papers and known code disagree (docs/filters.md tells each)."""
     c4_variant: Literal["paper", "code", "datatrove"] = "paper"
     """Whose line rules the C4 signals apply."""
+    c4_terminal_punctuation: bool = True
+    """Whether a line must end in a punctuation mark for the C4 signals to count it."""
 
 
 class LanguageRule(Strict):

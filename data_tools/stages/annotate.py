@@ -5,12 +5,17 @@ Memory is bounded by a row group.
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_tools.config import AnnotateConfig, DataRuntime
 from data_tools.progress import Progress
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Counters = dict[str, int | float | str]
 
@@ -18,46 +23,101 @@ Counters = dict[str, int | float | str]
 def run(
     config: AnnotateConfig, inputs: dict[str, Path], out: Path, progress: Progress, runtime: DataRuntime
 ) -> Counters:
-    """Write ``signals/`` with the file names and the row order of ``inputs["documents"]/documents``."""
+    """Write ``signals/`` with the file names and the row order of ``inputs["documents"]/documents``.
+
+    ``inputs["quality_classifier"]``, where there is one, is the classifier that scores every document.
+    """
     from data_tools.parallel import map_shards
     from data_tools.parquet import shard_paths
 
     paths = shard_paths(inputs["documents"] / "documents")
     (out / "signals").mkdir(parents=True, exist_ok=True)
+    unfinished = out / "finished.tmp"
     results = map_shards(
-        partial(_annotate_shard, config, out / "signals"),
+        partial(_annotate_shard, config, inputs.get("quality_classifier"), out / "signals"),
         paths,
         runtime=runtime,
         sizes=[path.stat().st_size for path in paths],
         progress=progress,
         message="measuring",
+        ledger=unfinished / "measuring",
     )
+    shutil.rmtree(unfinished, ignore_errors=True)
     documents, n_bytes = (sum(column) for column in zip(*results, strict=True))
     return {"documents_in": documents, "documents_out": documents, "bytes_in": n_bytes, "bytes_out": n_bytes}
 
 
-def _annotate_shard(config: AnnotateConfig, folder: Path, path: Path) -> tuple[int, int]:
+def _annotate_shard(config: AnnotateConfig, classifier: Path | None, folder: Path, path: Path) -> list[int]:
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    from data_tools.filters.gopher import GopherSignals, gopher_signals
-    from data_tools.filters.language import identify_language
     from data_tools.parquet import ShardFile, read_row_groups
     from data_tools.schema import SIGNAL_GROUPS, signals_schema
 
-    schema = signals_schema([group for group in SIGNAL_GROUPS if getattr(config, group, False)])
+    groups = [group for group in SIGNAL_GROUPS if getattr(config, group, False)]
+    score = None
+    if classifier is not None:
+        from data_tools.filters.classifier import load_scorer
+
+        groups.append("quality")
+        score = load_scorer(classifier)
+    schema = signals_schema(groups)
+    columns = ["doc_id", "text", "n_bytes", *(["metadata"] if config.code else [])]
     documents = n_bytes = 0
     with ShardFile(folder / path.name, schema) as file:
-        for table in read_row_groups(path, ["doc_id", "text", "n_bytes"]):
-            texts = table["text"].to_pylist()
-            columns: dict[str, Any] = {"doc_id": table["doc_id"]}
-            if config.language:
-                languages = [identify_language(text, config.language_chars) for text in texts]
-                columns["language"] = [language for language, _ in languages]
-                columns["language_confidence"] = [confidence for _, confidence in languages]
-            if config.gopher_quality:
-                signals = [gopher_signals(text, config.words) for text in texts]
-                columns |= dict(zip(GopherSignals._fields, zip(*signals, strict=True), strict=True))
-            file.write(pa.table(columns, schema=schema))
+        for table in read_row_groups(path, columns):
+            signals = {"doc_id": table["doc_id"], **_signals(config, score, table)}
+            file.write(pa.table(signals, schema=schema))
             documents += table.num_rows
-            n_bytes += sum(table["n_bytes"].to_pylist())
-    return documents, n_bytes
+            n_bytes += pc.sum(table["n_bytes"]).as_py() or 0
+    return [documents, n_bytes]
+
+
+def _signals(config: AnnotateConfig, score: Callable[[pa.Array], Any] | None, table: pa.Table) -> dict[str, Any]:
+    """Signal to column. What a configuration doesn't ask for is neither imported nor compiled."""
+    texts = table["text"].combine_chunks()
+    signals: dict[str, Any] = {}
+    if config.language or config.personal_data:
+        strings = texts.to_pylist()
+        if config.language:
+            from data_tools.filters.language import identify_language
+
+            languages = [identify_language(text, config.language_chars) for text in strings]
+            signals["language"] = [language for language, _ in languages]
+            signals["language_confidence"] = [confidence for _, confidence in languages]
+        if config.personal_data:
+            from data_tools.filters.personal_data import personal_data_signals
+
+            signals |= personal_data_signals(strings)
+    if config.gopher_quality or config.gopher_repetition or config.fineweb:
+        from data_tools.kernels.word_spans import find_words
+
+        spans = find_words(texts, config.words)
+        if config.gopher_quality:
+            from data_tools.filters.gopher import gopher_signals
+
+            signals |= gopher_signals(texts, config.words, config.definitions, spans)
+        if config.gopher_repetition:
+            from data_tools.filters.repetition import repetition_signals
+
+            signals |= repetition_signals(texts, config.words, config.definitions, spans)
+        if config.fineweb:
+            from data_tools.filters.fineweb import fineweb_signals
+
+            signals |= fineweb_signals(texts, config.words, config.definitions, spans)
+    if config.c4:
+        from data_tools.filters.c4 import c4_signals
+
+        signals |= c4_signals(texts, config.c4_variant, config.c4_terminal_punctuation)
+    if config.refinedweb:
+        from data_tools.filters.refinedweb import refinedweb_signals
+
+        signals |= refinedweb_signals(texts, config.words)
+    if config.code:
+        from data_tools.filters.code import code_signals
+
+        languages_of_code = [dict(entries).get("programming_language") for entries in table["metadata"].to_pylist()]
+        signals |= code_signals(texts, languages_of_code)
+    if score is not None:
+        signals["quality"] = score(texts)
+    return signals
