@@ -6,24 +6,23 @@ values that agree as a whole makes a pair a candidate: with b bands that happens
 
 The permutations are those of datasketch's ``MinHash(scheme="affine32")``: the 32-bit shingle hash is mixed once by
 MurmurHash3's finalizer, then permutation k is a_k * h + b_k modulo 2^32 with a_k odd, a bijection. Signatures are
-bit-identical to datasketch's (tested), a matrix at a time instead of an object a document.
+bit-identical to datasketch's (tested), a column of texts at a time instead of an object a document.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from data_tools.dedup.shingles import Shingles
+from data_tools.dedup.shingles import Shingles, read_only
+from data_tools.kernels import minhash as kernels
+from data_tools.kernels.buffers import text_buffers
+from data_tools.kernels.characters import character_flags, lower_case
 
 Signature: TypeAlias = npt.NDArray[np.uint32]
-
-# Shingles at a time: 112 permutations of 2,048 values of 4 bytes fit the second-level cache.
-_CHUNK = 2_048
-_EMPTY = np.uint32(0xFFFFFFFF)
 
 
 def hash32(shingles: Shingles) -> npt.NDArray[np.uint32]:
@@ -32,42 +31,28 @@ def hash32(shingles: Shingles) -> npt.NDArray[np.uint32]:
 
 
 class MinHasher:
-    """``permutations`` hash functions drawn from ``seed``."""
+    """``permutations`` hash functions drawn from ``seed``, over shingles of ``shingle_words`` words."""
 
-    def __init__(self, permutations: int, seed: int) -> None:
+    def __init__(self, permutations: int, seed: int, shingle_words: int) -> None:
         generator = np.random.RandomState(seed)
-        multipliers = generator.randint(0, 1 << 31, permutations, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
-        offsets = generator.randint(0, 1 << 32, permutations, dtype=np.uint32)
-        self._a = multipliers[:, None]  # (permutations, 1)
-        self._b = offsets[:, None]
-        self._buffer = np.empty((permutations, _CHUNK), dtype=np.uint32)
+        self._a = generator.randint(0, 1 << 31, permutations, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+        self._b = generator.randint(0, 1 << 32, permutations, dtype=np.uint32)
+        self._shingle_words = shingle_words
 
-    def signature(self, shingles: Shingles) -> Signature:
-        """(permutations,) uint32 of one text; all 0xFFFFFFFF for a text without shingles."""
-        mixed = _murmur3_finalizer(hash32(shingles))
-        least = np.full(len(self._a), _EMPTY, dtype=np.uint32)
-        for start in range(0, len(mixed), _CHUNK):
-            chunk = mixed[start : start + _CHUNK]
-            permuted = self._buffer[:, : len(chunk)]  # (permutations, chunk)
-            np.multiply(self._a, chunk, out=permuted)  # wraps around: the modulo 2^32 that is meant
-            np.add(permuted, self._b, out=permuted)
-            np.minimum(least, permuted.min(axis=1), out=least)
-        return least
+    def signatures(self, column: pa.ChunkedArray | pa.Array) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+        """Signatures of a column of texts, and how many shingles each has (repeated ones included).
 
-    def signatures(self, texts: Sequence[Shingles]) -> npt.NDArray[np.uint32]:
-        """(texts, permutations) uint32."""
-        result = np.empty((len(texts), len(self._a)), dtype=np.uint32)
-        for row, shingles in enumerate(texts):
-            result[row] = self.signature(shingles)
-        return result
-
-
-def _murmur3_finalizer(h: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
-    h = h ^ (h >> np.uint32(16))
-    h = h * np.uint32(0x85EBCA6B)
-    h = h ^ (h >> np.uint32(13))
-    h = h * np.uint32(0xC2B2AE35)
-    return h ^ (h >> np.uint32(16))
+        Returns:
+            ``(signatures, counts)``: (texts, permutations) uint32, all 0xFFFFFFFF for a text without words; (texts,)
+            int64.
+        """
+        data, offsets = (read_only(buffer) for buffer in text_buffers(column))
+        signatures = np.empty((len(offsets) - 1, len(self._a)), dtype=np.uint32)
+        counts = np.empty(len(offsets) - 1, dtype=np.int64)
+        kernels.signatures(
+            data, offsets, character_flags(), lower_case(), self._shingle_words, self._a, self._b, signatures, counts
+        )
+        return signatures, counts
 
 
 def estimated_jaccard(signature: Signature, others: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:

@@ -1,71 +1,53 @@
 """A text as the set of its word n-grams (shingles; Broder 1997), each named by a 64-bit hash.
 
-The definition is our own and has golden vectors in the tests, since libraries change theirs: lower-cased runs of
-letters, digits and underscores of any script are the words, so two renderings of a text that differ in punctuation,
-line breaks or markup have (nearly) the same shingles.
+The definition is our own and has golden vectors in the tests, since libraries change theirs
+(`data_tools.kernels.words` says what a word is, `data_tools.kernels.minhash` how words are combined). Two renderings
+of a text that differ in punctuation, line breaks or markup have (nearly) the same shingles. A text shorter than one
+shingle is one shingle of all its words; a text without words has none.
 """
 
 from __future__ import annotations
 
-import re
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
+import pyarrow as pa
+
+from data_tools.kernels import minhash as kernels
+from data_tools.kernels.buffers import text_buffers
+from data_tools.kernels.characters import character_flags, lower_case
+from data_tools.kernels.words import BLOCK
 
 #: Raised when the same text would get other shingles.
-SHINGLE_VERSION = 1
+SHINGLE_VERSION = 2
 
 Shingles: TypeAlias = npt.NDArray[np.uint64]
 
-_WORD = re.compile(r"\w+")
-# Odd, so that multiplying by it loses nothing modulo 2^64 (the golden ratio's bits, as in Fibonacci hashing).
-_MULTIPLIER = 0x9E3779B97F4A7C15
 
-
-class ShingleHasher:
-    """Texts to sorted arrays of distinct shingle hashes.
-
-    A shingle of words w1..wn has the hash sum(xxh3_64(w_i) * M^(n-i)) mod 2^64: the word hashes are random and M is
-    odd, so that two different shingles collide with probability 2^-64, and the sum is one vector operation per word
-    position. Hashes of words are remembered (bounded), since most words of a text were met before.
-    """
-
-    _REMEMBERED_WORDS = 1_000_000
-
-    def __init__(self, shingle_words: int) -> None:
-        self.shingle_words = shingle_words
-        self._word_hashes: dict[str, int] = {}
-        self._powers = np.array(
-            [pow(_MULTIPLIER, shingle_words - 1 - i, 2**64) for i in range(shingle_words)], dtype=np.uint64
-        )
-
-    def shingles(self, text: str) -> Shingles:
-        """The distinct shingles of a text, sorted, uint64. A text shorter than one shingle is one shingle of all its
-        words; a text without words has none."""
-        hashes = self._hash_words(_WORD.findall(text.lower()))
-        n = min(self.shingle_words, len(hashes))
-        if n == 0:
-            return hashes
-        windows = len(hashes) - n + 1
-        total = np.zeros(windows, dtype=np.uint64)
-        for i, power in enumerate(self._powers[-n:]):
-            total += hashes[i : i + windows] * power
-        return np.unique(total)
-
-    def _hash_words(self, words: list[str]) -> Shingles:
-        known = self._word_hashes
-        if len(known) > self._REMEMBERED_WORDS:
-            known.clear()
-        for word in set(words).difference(known):
-            known[word] = xxhash.xxh3_64_intdigest(word.encode())
-        return np.fromiter(map(known.__getitem__, words), dtype=np.uint64, count=len(words))
+def shingle_sets(column: pa.ChunkedArray | pa.Array, shingle_words: int) -> list[Shingles]:
+    """The distinct shingles of each text of a string column, sorted, uint64."""
+    data, offsets = (read_only(buffer) for buffer in text_buffers(column))
+    places = int(offsets[-1] - offsets[0]) // 2 + len(offsets) + BLOCK
+    hashes = np.empty(places, dtype=np.uint64)
+    ends = np.empty(len(offsets) - 1, dtype=np.int64)
+    kernels.shingles(data, offsets, character_flags(), lower_case(), shingle_words, hashes, ends)
+    starts = [0, *ends.tolist()]
+    return [np.unique(hashes[start:end]) for start, end in pairwise(starts)]
 
 
 def jaccard(a: Shingles, b: Shingles) -> float:
     """|A ∩ B| / |A ∪ B| of two sorted arrays of distinct values; two empty sets are unlike."""
     if not len(a) or not len(b):
         return 0.0
-    shared = len(np.intersect1d(a, b, assume_unique=True))
+    shared = int(kernels.shared_values(read_only(a), read_only(b)))
     return shared / (len(a) + len(b) - shared)
+
+
+def read_only(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """A view that can't be written to. Arrow's buffers are such views, and a compiled loop is compiled once for them
+    and once more for arrays of the other kind, so it is given no others."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view

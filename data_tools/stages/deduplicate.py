@@ -94,11 +94,9 @@ def _describe_shard(config: DeduplicateConfig, path: Path) -> _Corpus:
     import numpy as np
 
     from data_tools.dedup.minhash import MinHasher
-    from data_tools.dedup.shingles import ShingleHasher
     from data_tools.parquet import read_row_groups
 
-    shingler = ShingleHasher(config.shingle_words)
-    hasher = MinHasher(config.bands * config.rows if config.minhash else 0, config.seed)
+    hasher = MinHasher(config.bands * config.rows if config.minhash else 0, config.seed, config.shingle_words)
     ids: list[str] = []
     lengths: list[int] = []
     signatures, has_shingles = [], []
@@ -106,10 +104,9 @@ def _describe_shard(config: DeduplicateConfig, path: Path) -> _Corpus:
         ids += table["doc_id"].to_pylist()
         lengths += table["n_bytes"].to_pylist()
         if config.minhash:
-            for text in table["text"].to_pylist():
-                shingles = shingler.shingles(text)
-                signatures.append(hasher.signature(shingles))
-                has_shingles.append(len(shingles) > 0)
+            found, counts = hasher.signatures(table["text"])
+            signatures.extend(found)
+            has_shingles.extend(counts > 0)
     width = config.bands * config.rows if config.minhash else 0
     matrix = np.stack(signatures) if signatures else np.zeros((len(ids), width), dtype=np.uint32)
     return _Corpus(ids, lengths, matrix, np.array(has_shingles, dtype=bool))
@@ -191,11 +188,10 @@ def _decide(
 
 
 def _shingles_of_rows(shingle_words: int, task: tuple[Path, list[int]]) -> dict[int, Shingles]:
-    from data_tools.dedup.shingles import ShingleHasher
+    from data_tools.dedup.shingles import shingle_sets
     from data_tools.parquet import read_row_groups
 
     path, rows = task
-    shingler = ShingleHasher(shingle_words)
     found: dict[int, Shingles] = {}
     remaining = iter(rows)
     row = next(remaining, None)
@@ -203,7 +199,7 @@ def _shingles_of_rows(shingle_words: int, task: tuple[Path, list[int]]) -> dict[
     for table in read_row_groups(path, ["text"]):
         column = table["text"]
         while row is not None and row < first + table.num_rows:
-            found[row] = shingler.shingles(column[row - first].as_py())
+            found[row] = shingle_sets(column.slice(row - first, 1), shingle_words)[0]
             row = next(remaining, None)
         first += table.num_rows
     return found

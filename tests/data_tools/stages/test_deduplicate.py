@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from data_tools.dedup.shingles import ShingleHasher, jaccard
+from data_tools.dedup.shingles import jaccard
+from tests.data_tools.dedup.test_minhash import shingles_of
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "lmnrst"]
 
@@ -58,12 +59,11 @@ def test_every_removal_is_verified_against_a_document_that_stays(chain: Any) -> 
     assert len(kept) < len(texts) - 12
     survivors = {row["doc_id"]: row["text"] for row in chain.rows("deduplicate", "documents")}
     by_line = {f"texts.jsonl:{i + 1}": text for i, text in enumerate(texts)}
-    hasher = ShingleHasher(5)
     gone = chain.rows("deduplicate", "duplicates")
     assert len(gone) + len(kept) == len(texts)
     for row in gone:
         removed, stays = by_line[row["source_id"]], survivors[row["representative"]]
-        exact = jaccard(hasher.shingles(removed), hasher.shingles(stays))
+        exact = jaccard(shingles_of(removed), shingles_of(stays))
         assert exact == pytest.approx(row["exact_similarity"]) and exact >= 0.75
         assert len(stays) >= len(removed)
 
@@ -81,13 +81,12 @@ def test_long_books_joined_by_a_chain_are_not_merged(chain: Any) -> None:
     books = [" ".join(stream[i * 250 : i * 250 + 2_000]) for i in range(16)]
     kept = deduplicate(chain, books, bands=32, rows=4)
     assert books[0] in kept or books[1] in kept
-    hasher = ShingleHasher(5)
     for row in chain.rows("deduplicate", "duplicates"):
         survivor = next(
             d["text"] for d in chain.rows("deduplicate", "documents") if d["doc_id"] == row["representative"]
         )
         book = books[int(row["source_id"].split(":")[1]) - 1]
-        assert jaccard(hasher.shingles(book), hasher.shingles(survivor)) >= 0.75
+        assert jaccard(shingles_of(book), shingles_of(survivor)) >= 0.75
     # With neighbours at about 0.78, no survivor can stand for more than its own two neighbours.
     assert len(kept) >= 5
     assert chain.counters["deduplicate"]["largest_cluster"] <= 3
