@@ -3,7 +3,8 @@
 ``members.parquet`` has a row for each document (id, number of shingles, signature), ``shingles.parquet`` its shingles
 in the same order, ``bands.parquet`` the band keys (see ``data_tools.dedup.minhash``), sorted, so that a lookup reads
 only the row groups whose range of keys it asks for. A hash of the id stands there as one more band: equal texts are
-found by it. That is about 150 bytes a document besides signature and shingles. ``index.json`` comes last, with the parameters and the digests of the others; a folder without it is no index.
+found by it. That is about 150 bytes a document besides signature and shingles. ``index.json`` comes last, with the
+parameters and the digests of the others; a folder without it is no index.
 """
 
 from __future__ import annotations

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from datasketch import LeanMinHash, MinHashLSH
+import xxhash
+from datasketch import LeanMinHash, MinHash, MinHashLSH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.config import DataRuntime, DeduplicateConfig
 from data_tools.dedup.index import IndexWriter, index_digests, open_indexes
 from data_tools.dedup.index_folder import IndexFolder
-from data_tools.dedup.minhash import MinHasher
 from data_tools.errors import DataError
 from data_tools.text import document_id
 
@@ -26,10 +26,19 @@ BANDS, ROWS = 14, 8
 
 
 def described(sets: list[set[int]], *, bands: int = BANDS, rows: int = ROWS, seed: int = 1) -> Documents:
-    """Sets of numbers as documents: the numbers are their shingles."""
-    shingles = [np.array(sorted(one), dtype=np.uint64) for one in sets]
+    """Sets of numbers as documents: hashes of the numbers are their shingles, and datasketch makes the signatures."""
+    shingles = [np.array(sorted(shingle(number) for number in one), dtype=np.uint64) for one in sets]
     ids = [document_id(json.dumps(sorted(one))) for one in sets]
-    return ids, MinHasher(bands * rows, seed).signatures(shingles), shingles
+    signatures = []
+    for one in shingles:
+        minhash = MinHash(bands * rows, seed, hashfunc=int, scheme="affine32")
+        minhash.update_batch((one >> np.uint64(32)).tolist())
+        signatures.append(minhash.hashvalues)
+    return ids, np.array(signatures, dtype=np.uint32).reshape(-1, bands * rows), shingles
+
+
+def shingle(number: int) -> int:
+    return xxhash.xxh3_64_intdigest(str(number).encode())
 
 
 def overlapping_sets(count: int, seed: int, like: list[set[int]] | None = None) -> list[set[int]]:
@@ -76,7 +85,7 @@ def index(kept: Documents, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_found_is_what_datasketch_finds_and_comparison_confirms(index: Path, kept: Documents) -> None:
-    new = described(overlapping_sets(300, 2, like=[set(one.tolist()) for one in kept[2][:300]]))
+    new = described(overlapping_sets(300, 2, like=overlapping_sets(300, 1)))
     lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
     for row, doc_id in enumerate(kept[0][:300]):
         lsh.insert(doc_id, LeanMinHash(seed=1, hashvalues=kept[1][row], scheme="affine32"))
@@ -212,7 +221,7 @@ def test_keys_of_many_row_groups_are_found(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("data_tools.dedup.index_writer._MEMBER_ROWS", 10)
     monkeypatch.setattr("data_tools.dedup.index_writer._SHINGLE_GROUP_BYTES", 2_000)
     small = IndexFolder(written(tmp_path / "small", kept), configured(tmp_path, exact=False))
-    new = described(overlapping_sets(100, 3, like=[set(one.tolist()) for one in kept[2][:300]]))
+    new = described(overlapping_sets(100, 3, like=overlapping_sets(300, 1)))
     matches = small.match(*new)
     monkeypatch.undo()
     assert matches == IndexFolder(written(tmp_path / "large", kept), configured(tmp_path, exact=False)).match(*new)
@@ -220,8 +229,11 @@ def test_keys_of_many_row_groups_are_found(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_bytes_for_each_document_beside_signature_and_shingles(tmp_path: Path) -> None:
-    documents = described([{generator} for generator in range(20_000)])
-    written(tmp_path, documents)
+    generator = np.random.default_rng(1)
+    signatures = generator.integers(0, 2**32, (20_000, BANDS * ROWS), dtype=np.uint32)
+    shingles = [np.array([number], dtype=np.uint64) for number in range(20_000)]
+    with IndexWriter(tmp_path, bands=BANDS, rows=ROWS, shingle_words=5, seed=1) as writer:
+        writer.add([document_id(str(number)) for number in range(20_000)], signatures, shingles)
     files = json.loads((tmp_path / "index.json").read_text())["files"]
-    beside = files["bands.parquet"]["bytes"] + files["members.parquet"]["bytes"] - documents[1].nbytes
+    beside = files["bands.parquet"]["bytes"] + files["members.parquet"]["bytes"] - signatures.nbytes
     assert beside / 20_000 <= 256

@@ -70,7 +70,7 @@ def test_tomorrow_finds_what_today_kept(address: str) -> None:
     with shared("today") as earlier:
         assert not any(earlier.match(*today))
         earlier.add(*today)
-    new = described(overlapping_sets(200, 2, like=[set(one.tolist()) for one in today[2][:200]]))
+    new = described(overlapping_sets(200, 2, like=overlapping_sets(200, 1)))
     lsh = MinHashLSH(num_perm=112, params=(14, 8))
     for doc_id, signature in zip(today[0][:200], today[1], strict=False):
         lsh.insert(doc_id, LeanMinHash(seed=1, hashvalues=signature, scheme="affine32"))
@@ -100,7 +100,8 @@ def test_datasketch_reads_what_we_wrote(address: str) -> None:
 
 
 def test_a_run_that_is_repeated_does_not_find_itself(address: str) -> None:
-    documents = described(overlapping_sets(30, 1))
+    sets = overlapping_sets(30, 1)
+    documents = described(sets)
     part = documents[0][:10], documents[1][:10], documents[2][:10]
     with shared("run 7") as earlier:
         earlier.add(*part)
@@ -111,7 +112,7 @@ def test_a_run_that_is_repeated_does_not_find_itself(address: str) -> None:
         assert not any(earlier.match(*documents))
         for _ in range(2):
             earlier.add(*documents)
-    near = described([set(one.tolist()[1:]) for one in documents[2]])
+    near = described([one - {min(one)} for one in sets])
     with shared("run 8") as earlier:
         assert all(match and match.reason == "index-near" for match in earlier.match(*near))
         earlier.add(*documents)  # stands there already, and stays run 7's
@@ -136,12 +137,13 @@ def test_other_parameters_are_refused_by_name(address: str) -> None:
 
 
 def test_nothing_is_unpickled_and_damage_is_named(address: str, tmp_path: Path) -> None:
-    documents = described(overlapping_sets(3, 1))
+    sets = overlapping_sets(3, 1)
+    documents = described(sets)
     with shared("one") as earlier:
         earlier.add(*documents)
     client = redis.Redis.from_url(address)
     assert not any(b"\x80\x04\x95" in key for key in client.keys("*"))  # the beginning of a pickle
-    near = described([set(one.tolist()[1:]) for one in documents[2]])
+    near = described([one - {min(one)} for one in sets])
     for key in client.keys("groundup:web:member:*"):
         client.hset(key, "shingles", b"cos\nsystem\n(S'false'\ntR.")
     with shared("two") as earlier, pytest.raises(DataError, match="damaged"):
