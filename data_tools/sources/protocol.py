@@ -65,6 +65,15 @@ class Quarantined:
     excerpt: str = ""
 
 
+@dataclass(frozen=True)
+class Skipped:
+    """Something that is sound and no document: a redirect, an image in a crawl, a generated file. It is only counted."""
+
+    position: str
+    reason: str
+    """A few words with hyphens, as for :class:`Quarantined`. Ingest counts them as ``skipped.<reason>``."""
+
+
 class Source(Protocol):
     """A place that documents come from. Reading streams: no file is held in memory whole unless its form demands it."""
 
@@ -81,7 +90,7 @@ class Source(Protocol):
         stands in the file.
         """
 
-    def read(self, file: SourceFile) -> Iterator[Record | Quarantined]:
+    def read(self, file: SourceFile) -> Iterator[Record | Quarantined | Skipped]:
         """Every record of ``file`` (one of ``parts``), good or not. Never raises for what stands in the file.
 
         Raises:
