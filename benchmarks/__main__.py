@@ -1,4 +1,4 @@
-"""Print the published numbers: ``python -m benchmarks [PART ...]``; without a part, all of them.
+"""Print the published numbers: ``python -m benchmarks [PART ...] [--corpus PATH]``; without a part, all of them.
 
 Every part is a module with ``run(out: Path) -> dict``. It prints ours and the peer's (or the bar) side by side and
 its result is kept as JSON in ``benchmarks/results/``, with the machine and the versions that it was measured on.
@@ -6,28 +6,46 @@ its result is kept as JSON in ``benchmarks/results/``, with the machine and the 
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.corpus import VARIABLE
 from benchmarks.machine import describe
 
 PARTS = {
     "quickstart": "the whole chain from raw text to scorecard, and the same command again",
+    "minhash": "Parquet text to MinHash signatures, against datasketch, rensa, gaoya and datatrove",
+    "deduplication": "whole, every removal verified, against datasketch MinHashLSH and gaoya",
+    "clusters": "bands of a million documents to clusters, against datasketch MinHashLSH, DuckDB and Polars",
+    "verification": "exact similarity of candidate pairs",
+    "recall": "planted near-duplicates of known similarity, against theory; precision after verification",
+    "filters": "Gopher, FineWeb and C4 rules, against datatrove: speed, and the same decisions",
+    "extraction": "HTML to text, against trafilatura",
+    "data_path": "raw Parquet to clean Parquet, against datatrove's same steps",
+    "languages": "language identification on labelled texts, language by language",
 }
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str]) -> int:
-    unknown = [part for part in arguments if part not in PARTS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--corpus", help=f"a Parquet file or folder with a text column (or {VARIABLE})")
+    options = parser.parse_args(arguments)
+    unknown = [part for part in options.parts if part not in PARTS]
     if unknown:
         print(f"no such part: {', '.join(unknown)}. There are:", file=sys.stderr)
         for name, what in PARTS.items():
-            print(f"  {name:12} {what}", file=sys.stderr)
+            print(f"  {name:14} {what}", file=sys.stderr)
         return 2
-    for part in arguments or PARTS:
+    if options.corpus:
+        os.environ[VARIABLE] = str(Path(options.corpus).resolve())
+    for part in options.parts or PARTS:
         print(f"== {part}: {PARTS[part]}", flush=True)
         with tempfile.TemporaryDirectory(prefix="groundup-bench-") as scratch:
             result = importlib.import_module(f"benchmarks.{part}").run(Path(scratch))
