@@ -42,16 +42,15 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             {"definitions": "paper"},
         ),
         "fineweb-paper": Preset(
-            "Penedo et al. 2024 (arXiv:2406.17557), section 3: English at 0.65, Gopher's rules, C4's without the "
-            "terminal marks (and so without the count of sentences, which our signal takes on lines that end in one), "
-            "and FineWeb's own three.",
+            "Penedo et al. 2024 (arXiv:2406.17557), section 3: English at 0.65, Gopher's rules, C4's but for "
+            "the one on terminal marks, and FineWeb's own three.",
             _GOPHER
             | {
                 "language": {"keep": ("en",), "min_confidence": 0.65},
-                "c4": {"min_sentences": None},
+                "c4": {},
                 "fineweb": {},
             },
-            {"definitions": "paper"},
+            {"definitions": "paper", "c4_terminal_punctuation": False},
             ("c4-paper",),
         ),
         "datatrove-0.10": Preset(
@@ -63,14 +62,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "c4-paper": Preset(
             "Raffel et al. 2020 (arXiv:1910.10683), section 2.2: at least 5 sentences, no lorem ipsum, no curly brace.",
             {"c4": {"min_sentences": 5}},
-            {"c4_variant": "paper"},
+            {"c4_variant": "paper", "c4_terminal_punctuation": True},
             ("c4-paper",),
         ),
         "c4-code": Preset(
             "The reference code of C4 in TensorFlow Datasets (c4_utils.py), whose numbers differ from the paper's: at "
             "least 3 sentences, and 5 words in a line.",
             {"c4": {"min_sentences": 3}},
-            {"c4_variant": "code"},
+            {"c4_variant": "code", "c4_terminal_punctuation": True},
             ("c4-code",),
         ),
         "mc4-paper": Preset(
@@ -228,12 +227,17 @@ def problems(annotate: AnnotateConfig, select: SelectConfig, clean: CleanConfig 
                     f"annotate.{setting}: {actual!r}, but the numbers of preset {name!r} are meant for {value!r}; set "
                     "that, or write the numbers out in place of the preset"
                 )
-    if clean is not None:
-        variants = {line.removeprefix("c4-") for line in clean.lines if line.startswith("c4-")}
-        if annotate.c4 and select.c4 is not None and variants and annotate.c4_variant not in variants:
+    rules = [line.removeprefix("c4-") for line in clean.lines if line.startswith("c4-")] if clean is not None else []
+    if clean is not None and rules and select.c4 is not None:
+        if annotate.c4_variant not in rules:
             found.append(
-                f"clean.lines: applies C4's lines rules as {', '.join(sorted(variants))}, but annotate.c4_variant "
-                f"({annotate.c4_variant}) is what select.c4 judged by; let both be the same"
+                f"clean.lines: applies C4's line rules as {', '.join(rules)}, but select.c4 judges by those of "
+                f"annotate.c4_variant, {annotate.c4_variant!r}; let both be the same"
+            )
+        if annotate.c4_terminal_punctuation != clean.c4_terminal_punctuation:
+            found.append(
+                f"clean.c4_terminal_punctuation: {clean.c4_terminal_punctuation}, but select.c4 judges by "
+                f"annotate.c4_terminal_punctuation, {annotate.c4_terminal_punctuation}; let both be the same"
             )
     return found
 
