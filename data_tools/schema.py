@@ -174,6 +174,18 @@ QUARANTINE = _table(
     ],
 )
 
+#: What the quality classifier was trained and tested on.
+QUALITY_EXAMPLES = _table(
+    "quality_examples",
+    [
+        ("doc_id", pa.string()),  # of the normalized text, as everywhere
+        ("label", pa.string()),  # good | bad
+        ("split", pa.string()),  # train | holdout
+        ("origin", pa.string()),  # "source NAME", or the file and the position in it
+        ("score", pa.float64()),  # what the trained model says
+    ],
+)
+
 CLASSIFICATION_EXAMPLES = _table(
     "examples",
     [("doc_id", pa.string()), ("text", pa.large_string()), ("label", pa.string()), ("split", pa.string())],

@@ -23,7 +23,7 @@ class QualityClassifierConfig(Strict):
     FILE_FIELDS: ClassVar[frozenset[str]] = frozenset({"positive", "negative"})
 
     positive: tuple[str, ...] = ()
-    """Files or folders of good examples: Parquet or JSONL with a `text` field, or text files."""
+    """Files, folders or globs of good examples: Parquet or JSONL with a `text` field, or text files of one example."""
     negative: tuple[str, ...] = ()
     positive_sources: tuple[str, ...] = ()
     """Sources of ingest whose documents are good examples too."""
@@ -37,6 +37,16 @@ class QualityClassifierConfig(Strict):
     holdout_fraction: float = Field(default=0.1, gt=0, lt=0.9)
     """Kept apart from training, for the accuracy that is reported."""
     seed: int = Field(default=1, ge=0, le=2**31 - 1)
+
+    @model_validator(mode="after")
+    def _both_sides(self) -> QualityClassifierConfig:
+        for side in ("positive", "negative"):
+            if not getattr(self, side) and not getattr(self, f"{side}_sources"):
+                raise ValueError(f"needs {side} examples: name files in {side}, or sources of ingest in {side}_sources")
+        both = sorted(set(self.positive_sources) & set(self.negative_sources))
+        if both:
+            raise ValueError(f"{', '.join(map(repr, both))} can't be both good and bad; take it out of one side")
+        return self
 
 
 class AnnotateConfig(Strict):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,13 @@ class LinearModel:
             data, offsets, character_flags(), lower_case(), self.word_ngrams, self.max_words, self.weights, self.bias
         )
         return found
+
+    def score_of_features(self, features: npt.NDArray[np.int32]) -> float:
+        """The same for one text's :func:`text_features`."""
+        z = self.bias
+        if len(features):
+            z += float(self.weights[features].sum(dtype="float64")) / math.sqrt(len(features))
+        return 1.0 / (1.0 + math.exp(-min(max(z, -700.0), 700.0)))
 
 
 def text_features(texts: pa.ChunkedArray | pa.Array, config: QualityClassifierConfig) -> list[npt.NDArray[np.int32]]:
