@@ -85,10 +85,10 @@ def decode(raw: bytes, declared: str | None = None) -> tuple[str, str]:
         if "\x00" not in utf8 or _utf16(raw) is None:
             return utf8, "utf-8"
         failure = UnicodeDecodeError("utf-8", raw, 0, 1, "NUL characters")
-    for name in (declared_name, _utf16(raw), *_guesses(raw)):
-        text = _try(raw, name) if name is not None else None
-        if name is not None and text is not None:
-            return text, name
+    for candidate in (declared_name, _utf16(raw), *_guesses(raw)):
+        text = _try(raw, candidate) if candidate is not None else None
+        if candidate is not None and text is not None:
+            return text, candidate
     raise failure
 
 
@@ -108,7 +108,7 @@ def codec_name(name: str) -> str | None:
     except (LookupError, ValueError):
         return None
     # Codecs such as base64 or rot13 are no encodings of text; UTF-7 is one that nobody should follow.
-    if codec.name in {"utf-7", "idna", "punycode"} or not codec._is_text_encoding:  # type: ignore[attr-defined]
+    if codec.name in {"utf-7", "idna", "punycode"} or not codec._is_text_encoding:
         return None
     return codec.name
 

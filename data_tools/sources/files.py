@@ -70,7 +70,7 @@ def content_digest(file: SourceFile) -> str:
         return text_sha256(f"{file.path}\n{file.size}\n{file.version}")
     try:
         with open_raw(file.path) as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()  # type: ignore[arg-type]
+            return hashlib.file_digest(handle, "sha256").hexdigest()
     except OSError as error:
         return text_sha256(f"unreadable: {error.strerror}")
 
@@ -156,7 +156,7 @@ def _walk(root: Path) -> Iterator[Path]:
         linked: list[Path] = []
         for start in waiting:
             for folder, names, files in os.walk(start):
-                status = os.stat(folder)
+                status = Path(folder).stat()
                 if (status.st_dev, status.st_ino) in visited:
                     names.clear()
                     continue
@@ -191,8 +191,8 @@ def _list_remote(url: str, extensions: tuple[str, ...] | None, where: str) -> tu
     magic = "*" in path if web else glob.has_magic(path)  # in web addresses ? begins the query
     try:
         if magic:
-            found = fs.glob(path, detail=True)
-            root, looked_for = str(_root_of(path)).replace(":/", "://", 1) if web else str(_root_of(path)), "matching files"
+            found, looked_for = fs.glob(path, detail=True), "matching files"
+            root = str(_root_of(path)).replace(":/", "://", 1) if web else str(_root_of(path))
         elif web and not path.endswith("/"):
             found, root, looked_for = {path: fs.info(path)}, path.rsplit("/", 1)[0], ""
         else:

@@ -31,7 +31,7 @@ class JsonlSource(FileSource):
             return [file]
         try:
             with open_raw(file.path) as handle:
-                if packing(handle.peek(16)[:16]) is not None or not handle.seekable():  # type: ignore[attr-defined]
+                if packing(handle.peek(16)[:16]) is not None or not handle.seekable():
                     return [file]
                 if is_remote(file.path):
                     return _cut(file, [(start, 1) for start in range(0, file.size, target_bytes)])

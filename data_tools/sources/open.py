@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import time
-from typing import IO, Any
+from typing import Any
 
 from data_tools.errors import DataError
 from data_tools.sources.protocol import Quarantined
@@ -49,7 +49,7 @@ def filesystem(url: str) -> tuple[Any, str]:
         fs, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
         extra = _EXTRAS.get(scheme)
-        fix = f"pip install 'groundup[{extra}]'" if extra else f"Install the package that fsspec needs for it ({error})."
+        fix = f"pip install 'groundup[{extra}]'" if extra else f"Install what fsspec needs for it ({error})."
         raise DataError(f"{scheme}:// needs a package that isn't installed", where=url, fix=fix) from error
     except Exception as error:  # each backend has errors of its own
         what = f"fsspec can't open {scheme}:// ({error})"
@@ -57,11 +57,11 @@ def filesystem(url: str) -> tuple[Any, str]:
     return fs, str(path)
 
 
-def open_raw(path: str, *, streaming: bool = True) -> IO[bytes]:
+def open_raw(path: str, *, streaming: bool = True) -> io.BufferedReader:
     """Open a file for reading its bytes as they are stored. It can seek where the place allows it.
 
     Args:
-        streaming: remote files are read ahead in blocks. False: exactly what is asked for (Parquet knows what it needs).
+        streaming: remote files are read ahead in blocks. False: exactly what is asked for, since Parquet knows that.
 
     Raises:
         OSError: a file of this machine can't be opened, or isn't a regular file (pipes and devices would never end).
@@ -75,13 +75,13 @@ def open_raw(path: str, *, streaming: bool = True) -> IO[bytes]:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "a folder" if stat.S_ISDIR(mode) else "not a regular file")
-        return open(descriptor, "rb", buffering=_READ_BYTES)  # noqa: PTH123, SIM115 - the descriptor is the file
+        return io.BufferedReader(io.FileIO(descriptor, "rb"), _READ_BYTES)
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def open_unpacked(path: str) -> IO[bytes]:
+def open_unpacked(path: str) -> io.BufferedReader:
     """Open for reading bytes; gzip, zstd, xz and bzip2 are unpacked on the way, in constant memory.
 
     Whole or not, a packed file is read to the point where it is damaged or turns out to be a bomb.
@@ -93,7 +93,7 @@ def open_unpacked(path: str) -> IO[bytes]:
     """
     raw = open_raw(path)
     try:
-        kind = packing(raw.peek(16)[:16])  # type: ignore[attr-defined] - both ways of opening give a BufferedReader
+        kind = packing(raw.peek(16)[:16])
         return raw if kind is None else io.BufferedReader(Unpacked(raw, kind), _READ_BYTES)
     except BaseException:
         raw.close()

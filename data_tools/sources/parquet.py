@@ -1,94 +1,201 @@
-"""Parquet: one document a row. A damaged row group costs that row group only."""
+"""Parquet: one document a row. A damaged row group costs that row group only.
+
+Large files are read in parts of whole row groups; ids are ``file:row`` with the row's number in the file. Memory is
+bounded by a page of the file (which its writer chose, 1 MB as a rule) and by what a batch of rows may take.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_tools.config import SourceConfig
 from data_tools.sources.fields import record_from_fields
 from data_tools.sources.files import FileSource
-from data_tools.sources.open import local_path
+from data_tools.sources.open import open_raw, unreadable
 from data_tools.sources.protocol import Quarantined, Record, SourceFile, excerpt
 
-_ROWS_AT_A_TIME = 1024
+_MOST_ROWS = 1024
+#: What the texts of one batch may take, as far as the file's own numbers tell.
+_BATCH_BYTES = 64_000_000
+#: Column chunks are read through a buffer of this size, not whole.
+_BUFFER_BYTES = 1 << 20
+#: A file that may unpack to more than the target is worth a look at its footer; text seldom packs better than this.
+_UNPACKS_TO = 8
+
+_TEXT_LIKE = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+)
 
 
 @dataclass(frozen=True)
 class ParquetSource(FileSource):
+    def parts(self, file: SourceFile, target_bytes: int) -> list[SourceFile]:
+        if file.size and file.size * _UNPACKS_TO < target_bytes:
+            return [file]
+        try:
+            with open_raw(file.path, streaming=False) as handle, pq.ParquetFile(handle) as opened:
+                footer = opened.metadata
+                groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
+                unpacked = [group.total_byte_size for group in groups]
+                packed = [
+                    sum(group.column(index).total_compressed_size for index in range(group.num_columns))
+                    for group in groups
+                ]
+        except (pa.ArrowException, OSError):
+            return [file]  # reading it will tell why
+        parts: list[SourceFile] = []
+        start = size = left = 0
+        for index, count in enumerate(unpacked):
+            left += count
+            size += packed[index]
+            if left >= target_bytes and index + 1 < len(unpacked):
+                parts.append(replace(file, size=size, start=start, stop=index + 1))
+                start, size, left = index + 1, 0, 0
+        rest = file.size - sum(part.size for part in parts)
+        return [*parts, replace(file, size=max(0, rest), start=start)]
+
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined]:
-        yield from read_rows(local_path(file.path), self.config, file.name)
+        try:
+            handle = open_raw(file.path, streaming=False)
+        except OSError as error:
+            yield unreadable(error)
+            return
+        with handle:
+            yield from read_rows(handle, self.config, file.name, file.start, file.stop)
 
 
-def read_rows(where: Any, config: SourceConfig, file_name: str) -> Iterator[Record | Quarantined]:
-    """Every row of a Parquet file (a path or an open binary file)."""
+def read_rows(
+    where: IO[bytes] | io.BytesIO, config: SourceConfig, file_name: str, start: int = 0, stop: int | None = None
+) -> Iterator[Record | Quarantined]:
+    """Every row of an open Parquet file, or of its row groups from ``start`` to ``stop``."""
     try:
-        file = pq.ParquetFile(where)
+        file = pq.ParquetFile(where, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         yield Quarantined("file", "unreadable-parquet", str(error))
         return
     with file:
-        problem = _column_problem(file.schema_arrow, config, file.metadata.num_rows)
+        footer = file.metadata
+        problem = _column_problem(file.schema_arrow, config, footer.num_rows)
         if problem is not None:
-            yield problem
+            if start == 0:  # said once, not by every part
+                yield problem
             return
-        optional = (*config.metadata_fields, config.id_field, config.url_field)
-        present = set(file.schema_arrow.names)
-        columns = [config.text_field, *(name for name in optional if name in present)]
-        first_row = 0
-        for group in range(file.num_row_groups):
+        names = (config.text_field, *config.metadata_fields, config.id_field, config.url_field)
+        # A dotted name is the path of a nested column for Parquet too.
+        columns = list(dict.fromkeys(name for name in names if name and _type_of(file.schema_arrow, name) is not None))
+        first_row = sum(footer.row_group(index).num_rows for index in range(start))
+        for group in range(start, footer.num_row_groups if stop is None else stop):
             row = first_row
+            rows = footer.row_group(group).num_rows
             try:
-                for batch in file.iter_batches(_ROWS_AT_A_TIME, row_groups=[group], columns=columns):
-                    for fields in _rows(batch, config.text_field):
-                        yield _record(config, fields, row, file_name)
-                        row += 1
+                size = _rows_at_a_time(where, file, group, config.text_field)
+                for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
+                    yield from _records(batch, config, columns, row, file_name)
+                    row += batch.num_rows
             except (pa.ArrowException, OSError) as error:
-                lost = first_row + file.metadata.row_group(group).num_rows - row
+                lost = first_row + rows - row
                 yield Quarantined(f"row group {group}", "unreadable-parquet", f"{lost:,} rows from row {row}: {error}")
-            first_row += file.metadata.row_group(group).num_rows
+            first_row += rows
+
+
+def _type_of(schema: pa.Schema, name: str) -> pa.DataType | None:
+    """The type of a column, by its name or the dotted path to it."""
+    if name in schema.names:
+        return schema.field(name).type if schema.names.count(name) == 1 else None
+    first, *rest = name.split(".")
+    if not rest or schema.names.count(first) != 1:
+        return None
+    kind = schema.field(first).type
+    for part in rest:
+        if not pa.types.is_struct(kind) or kind.get_field_index(part) < 0:
+            return None
+        kind = kind.field(part).type
+    return kind
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    if name in batch.schema.names:
+        column = batch.column(name)
+    else:
+        first, *rest = name.split(".")
+        column = batch.column(first)
+        for part in rest:
+            column = pc.struct_field(column, part)
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _column_problem(schema: pa.Schema, config: SourceConfig, rows: int) -> Quarantined | None:
-    if config.text_field not in schema.names:
-        detail = f"no column {config.text_field!r} in {rows:,} rows; columns: {', '.join(schema.names)}"
+    kind = _type_of(schema, config.text_field)
+    if kind is None:
+        twice = "more than one" if schema.names.count(config.text_field) > 1 else "no"
+        detail = f"{twice} column {config.text_field!r} in {rows:,} rows; columns: {', '.join(schema.names)}"
         return Quarantined("file", "missing-text", detail)
-    kind = schema.field(config.text_field).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    text_like = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    if not any(check(kind) for check in text_like):
+    if not any(check(kind) for check in _TEXT_LIKE):
         detail = f"column {config.text_field!r} of {rows:,} rows holds {kind}, not strings"
         return Quarantined("file", "wrong-type", detail)
     return None
 
 
-def _rows(batch: pa.RecordBatch, text_field: str) -> Iterator[dict[str, Any]]:
-    """The rows as dictionaries, with the text as bytes: writers don't always check that strings are UTF-8."""
-    columns = {}
-    for name in batch.schema.names:
-        column = batch.column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.dictionary_decode()
-        if name == text_field:
-            column = column.cast(pa.large_binary())
-        columns[name] = column
-    for index in range(batch.num_rows):
-        yield {name: column[index] for name, column in columns.items()}
+def _rows_at_a_time(where: Any, file: pq.ParquetFile, group: int, text_field: str) -> int:
+    """So many that a batch fits into memory, whether texts are long or a dictionary hides how long they are."""
+    footer = file.metadata.row_group(group)
+    chunks = (footer.column(index) for index in range(footer.num_columns))
+    chunk = next((chunk for chunk in chunks if chunk.path_in_schema == text_field), None)
+    if chunk is None or footer.num_rows == 0:
+        return _MOST_ROWS
+    longest = chunk.total_uncompressed_size / footer.num_rows
+    if chunk.has_dictionary_page:
+        # A thousand rows that all point at one long text take a few bytes in the file and gigabytes in memory.
+        with pq.ParquetFile(where, read_dictionary=[text_field], buffer_size=_BUFFER_BYTES, pre_buffer=False) as packed:
+            batch = next(packed.iter_batches(1, row_groups=[group], columns=[text_field], use_threads=False), None)
+            column = batch.column(0) if batch is not None else None
+            if column is not None and pa.types.is_dictionary(column.type) and len(column.dictionary):
+                longest = max(longest, pc.max(pc.binary_length(column.dictionary)).as_py() or 0)
+    return max(1, min(_MOST_ROWS, int(_BATCH_BYTES / max(1, longest))))
 
 
-def _record(config: SourceConfig, scalars: dict[str, pa.Scalar], row: int, file_name: str) -> Record | Quarantined:
-    position = f"row {row}"
-    fields: dict[str, Any] = {}
-    for name, scalar in scalars.items():
+def _records(
+    batch: pa.RecordBatch, config: SourceConfig, columns: list[str], first_row: int, file_name: str
+) -> Iterator[Record | Quarantined]:
+    # As bytes, since writers don't always check that their strings are UTF-8.
+    texts = _column(batch, config.text_field).cast(pa.large_binary())
+    others = {name: _column(batch, name) for name in columns if name != config.text_field}
+    missing = texts.is_null().to_pylist() if texts.null_count else None
+    _, offset_buffer, data = texts.buffers()
+    offsets = memoryview(offset_buffer).cast("q")[texts.offset : texts.offset + len(texts) + 1].tolist()
+    view = memoryview(data) if data is not None else memoryview(b"")
+    for index in range(len(texts)):
+        row = first_row + index
+        position, fallback_id = f"row {row}", f"{file_name}:{row}"
+        raw = bytes(view[offsets[index] : offsets[index + 1]])
         try:
-            value = scalar.as_py()
-            fields[name] = value.decode() if name == config.text_field and value is not None else value
+            text = None if missing is not None and missing[index] else raw.decode()
         except UnicodeDecodeError as error:
-            raw = error.object
-            return Quarantined(position, "invalid-utf8", f"byte {error.start} of {name!r}", excerpt(raw))
-    return record_from_fields(config, fields, position=position, fallback_id=f"{file_name}:{row}")
+            yield Quarantined(position, "invalid-utf8", f"byte {error.start} of {config.text_field!r}", excerpt(raw))
+            continue
+        if not others and text is not None:
+            yield Record(source_id=fallback_id, text=text, position=position, utf8=raw)
+            continue
+        fields: dict[str, Any] = {config.text_field: text}
+        try:
+            for name, column in others.items():
+                fields[name] = column[index].as_py()
+        except UnicodeDecodeError as error:
+            yield Quarantined(position, "invalid-utf8", f"byte {error.start} of {name!r}", excerpt(error.object))
+            continue
+        record = record_from_fields(config, fields, position=position, fallback_id=fallback_id)
+        yield replace(record, utf8=raw) if isinstance(record, Record) else record

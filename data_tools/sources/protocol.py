@@ -52,6 +52,8 @@ class Record:
     """ISO 639-1, where the source knows it."""
     license: str | None = None
     """None: the one of the source's configuration."""
+    utf8: bytes | None = None
+    """``text`` in UTF-8, where the source has it at hand; saves encoding it again."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,11 @@ def excerpt(raw: bytes | str) -> str:
     """The beginning of ``raw`` in a form that can be stored and printed: bytes that aren't UTF-8 become ``\\xNN``."""
     data = raw[:EXCERPT_BYTES].encode("utf-8", "backslashreplace") if isinstance(raw, str) else raw[:EXCERPT_BYTES]
     return data.decode("utf-8", "backslashreplace").replace("\x00", "\\x00")
+
+
+def storable(text: str) -> str:
+    """A text that a table takes: no lone surrogates (error messages quote file names and records), not too long."""
+    return text[: 4 * EXCERPT_BYTES].encode("utf-8", "backslashreplace").decode()
 
 
 def text_sha256(text: str) -> str:

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from data_tools.errors import DataError
 from data_tools.sources.encoding import codec_name, decode
@@ -48,7 +48,7 @@ class TextSource(FileSource):
     def _limit(self) -> int:
         return self.max_document_bytes * (1 if codec_name(self.config.encoding) == "utf-8" else 4)
 
-    def _read_pieces(self, handle: IO[bytes], file: SourceFile) -> Iterator[Record | Quarantined]:
+    def _read_pieces(self, handle: io.BufferedReader, file: SourceFile) -> Iterator[Record | Quarantined]:
         encoding = self.config.encoding
         try:
             wide = _wide_encoding(handle, encoding)
@@ -109,10 +109,10 @@ def known_encoding(name: str) -> str:
     return found
 
 
-def _wide_encoding(handle: IO[bytes], encoding: str) -> str | None:
+def _wide_encoding(handle: io.BufferedReader, encoding: str) -> str | None:
     """The encoding, where it is one of several bytes a letter (UTF-16, UTF-32) or with states (ISO 2022)."""
     if encoding == "detect":
-        head = handle.peek(4)[:4]  # type: ignore[attr-defined] - open_unpacked gives a BufferedReader
+        head = handle.peek(4)[:4]
         if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
             return "utf-32"
         return "utf-16" if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None
@@ -123,7 +123,7 @@ def _wide_encoding(handle: IO[bytes], encoding: str) -> str | None:
 class _AsUtf8(io.RawIOBase):
     """The bytes of a file in another encoding, as UTF-8."""
 
-    def __init__(self, file: IO[bytes], encoding: str) -> None:
+    def __init__(self, file: io.BufferedReader, encoding: str) -> None:
         self._file, self._decoder, self._ready = file, codecs.getincrementaldecoder(encoding)(), b""
 
     def readable(self) -> bool:
@@ -140,7 +140,7 @@ class _AsUtf8(io.RawIOBase):
         return len(data)
 
 
-def _pieces(handle: IO[bytes], split: str, limit: int) -> Iterator[tuple[bytes, int]]:
+def _pieces(handle: io.BufferedReader, split: str, limit: int) -> Iterator[tuple[bytes, int]]:
     """``(bytes, number of the first line)`` of each piece. One longer than ``limit`` comes cut to ``limit + 1``."""
     piece: list[bytes] = []
     size, first_line, number = 0, 1, 1
@@ -157,7 +157,7 @@ def _pieces(handle: IO[bytes], split: str, limit: int) -> Iterator[tuple[bytes, 
                 if not fenced and _HEADING.match(line):
                     before, others = b"", [line]
             elif split == "rules" and whole_line and blank_before and _RULE.match(line):
-                following = handle.peek(2)[:2]  # type: ignore[attr-defined]
+                following = handle.peek(2)[:2]
                 if following[:1] in (b"\n", b"") or following == b"\r\n":
                     before, others = b"", [b""]
             blank_before = whole_line and not line.strip()

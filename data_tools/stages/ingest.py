@@ -5,10 +5,12 @@ Memory is bounded by a row group (and by one file where its form demands it: a J
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +20,15 @@ from data_tools.errors import DataError
 from data_tools.progress import Progress
 
 if TYPE_CHECKING:
-    from data_tools.sources.protocol import Quarantined, Record, SourceFile
+    from data_tools.sources.protocol import Quarantined, Record, Skipped, SourceFile
 
 Counters = dict[str, int | float | str]
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Neighbouring files of one source that are read together, so that many small files don't make many small parts.
+    """Neighbouring files of one source, or parts of them, that are read together: many small files don't make many
+    small parts, and a large file doesn't keep one worker busy while the others wait.
 
     Groups are made by size and never by workers: the parts are the same for any number of these.
     """
@@ -40,7 +43,8 @@ class _Group:
 
 
 def source_digests(config: IngestConfig, runtime: DataRuntime) -> dict[str, str]:
-    """``source name/relative file name`` to sha256 of everything that ingest would read.
+    """``source name/relative file name`` to a digest of everything that ingest would read: the sha256 of the content,
+    or of what a remote store says of its version (:func:`data_tools.sources.files.content_digest`).
 
     For a wheel that is its pinned digest, so nothing is downloaded for asking.
 
@@ -59,6 +63,9 @@ def source_digests(config: IngestConfig, runtime: DataRuntime) -> dict[str, str]
 def run(config: IngestConfig, inputs: dict[str, Path], out: Path, progress: Progress, runtime: DataRuntime) -> Counters:
     """Write ``documents/``, ``quarantine/`` and ``counters.json`` into ``out``.
 
+    Of ``documents_in`` records, ``documents_out`` became documents and ``quarantined`` did not. What a source names as
+    sound but no document (a redirect) is no record; it is counted as ``skipped``.
+
     Raises:
         DataError: a source can't be had, or not one document came out of all of them.
     """
@@ -67,8 +74,9 @@ def run(config: IngestConfig, inputs: dict[str, Path], out: Path, progress: Prog
 
     progress(0, None, "finding the sources")
     groups = list(_group_files(config, runtime))
+    ledger = out / "finished.tmp"
     unfinished = out / "unfinished.tmp"
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+    _begin_or_go_on(groups, ledger, unfinished, out)
     results = map_shards(
         partial(_ingest_group, config, runtime, unfinished),
         groups,
@@ -76,16 +84,20 @@ def run(config: IngestConfig, inputs: dict[str, Path], out: Path, progress: Prog
         sizes=[group.size for group in groups],
         progress=progress,
         message="reading",
+        ledger=ledger / "ingest",
     )
-    _number_parts(unfinished, "documents", out)
-    _number_parts(unfinished, "quarantine", out)
-    shutil.rmtree(unfinished)
+    _number_parts(unfinished, "documents", [result["documents"] for result in results], out)
+    _number_parts(unfinished, "quarantine", [result["quarantine"] for result in results], out)
 
-    total: Counter[str] = Counter(files=sum(len(group.files) for group in groups))
+    total: Counter[str] = Counter(
+        files=len({(group.source.name, file.name) for group in groups for file in group.files})
+    )
     for result in results:
-        total.update(result)
+        total.update(result["counters"])
     counters: Counters = {name: total[name] for name in sorted(total)}
     write_json(out / "counters.json", counters)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(ledger)
     if total["documents_out"] == 0:
         raise _nothing_came_out(total, out / "quarantine")
     return counters
@@ -98,26 +110,44 @@ def _group_files(config: IngestConfig, runtime: DataRuntime) -> Iterator[_Group]
     for source in config.sources:
         group: list[SourceFile] = []
         size = 0
-        for file in open_source(source, runtime, config.max_document_bytes).files():
-            group.append(file)
-            size += file.size
-            if size >= config.shard_bytes:
-                yield _Group(index, source, tuple(group))
-                index, group, size = index + 1, [], 0
+        opened = open_source(source, runtime, config.max_document_bytes)
+        for file in opened.files():
+            for part in opened.parts(file, config.shard_bytes):
+                group.append(part)
+                size += part.size
+                if size >= config.shard_bytes:
+                    yield _Group(index, source, tuple(group))
+                    index, group, size = index + 1, [], 0
         if group:
             yield _Group(index, source, tuple(group))
             index += 1
 
 
-def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, group: _Group) -> Counter[str]:
+def _begin_or_go_on(groups: list[_Group], ledger: Path, unfinished: Path, out: Path) -> None:
+    """Keep what an interrupted run has finished, if it was about the very same groups; else clear the place."""
+    from data_tools.atomic_file import write_json
+
+    described = [(group.source.name, [list(astuple(file)) for file in group.files]) for group in groups]
+    plan = {"groups": hashlib.sha256(json.dumps(described).encode()).hexdigest()}
+    path = ledger / "plan.json"
+    if path.exists() and json.loads(path.read_bytes()) == plan:
+        return
+    for folder in (ledger, unfinished, out / "documents", out / "quarantine"):
+        shutil.rmtree(folder, ignore_errors=True)
+    write_json(path, plan)
+
+
+def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, group: _Group) -> dict[str, Any]:
+    """Read one group. Returns its counters, and how many parts of each table it wrote."""
     from data_tools.parquet import ShardWriter
     from data_tools.schema import DOCUMENTS, QUARANTINE
     from data_tools.sources import open_source
-    from data_tools.sources.protocol import Quarantined
+    from data_tools.sources.protocol import Quarantined, Skipped, storable
 
     name = group.source.name
     source = open_source(group.source, runtime, config.max_document_bytes)
     counts: Counter[str] = Counter()
+    # What a killed worker left here is overwritten, part by part; how many count is in the result.
     folder = unfinished / f"{group.index:06d}"
     with (
         ShardWriter(folder / "documents", DOCUMENTS, shard_bytes=config.shard_bytes) as documents,
@@ -125,89 +155,127 @@ def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, 
     ):
         for file in group.files:
             counts["bytes_in"] += file.size
-            for item in _accepted(source.read(file), config, group.source):
+            counts[f"source.{name}.bytes_in"] += file.size
+            for item in _guarded(source.read(file)):
+                if isinstance(item, Skipped):
+                    counts["skipped"] += 1
+                    counts[f"skipped.{item.reason}"] += 1
+                    counts[f"source.{name}.skipped.{item.reason}"] += 1
+                    continue
                 counts["documents_in"] += 1
-                if isinstance(item, Quarantined):
+                counts[f"source.{name}.documents_in"] += 1
+                accepted = item if isinstance(item, Quarantined) else _accepted(item, config, group.source)
+                if isinstance(accepted, Quarantined):
                     counts["quarantined"] += 1
-                    counts[f"removed.{item.reason}"] += 1
+                    counts[f"removed.{accepted.reason}"] += 1
                     counts[f"source.{name}.quarantined"] += 1
+                    counts[f"source.{name}.removed.{accepted.reason}"] += 1
                     row = {
                         "source": name,
                         "file": file.name,
-                        "position": item.position,
-                        "reason": item.reason,
-                        "detail": item.detail,
-                        "excerpt": item.excerpt,
+                        "position": accepted.position,
+                        "reason": accepted.reason,
+                        "detail": storable(accepted.detail),
+                        "excerpt": storable(accepted.excerpt),
                     }
-                    quarantine.add(row, len(item.excerpt) + len(item.detail))
+                    quarantine.add(row, len(row["excerpt"]) + len(row["detail"]))
                 else:
+                    n_bytes = accepted["n_bytes"]
                     counts["documents_out"] += 1
-                    counts["bytes_out"] += item["n_bytes"]
+                    counts["bytes_out"] += n_bytes
                     counts[f"source.{name}.documents_out"] += 1
-                    counts[f"source.{name}.bytes_out"] += item["n_bytes"]
-                    documents.add(item, item["n_bytes"])
-    return counts
+                    counts[f"source.{name}.bytes_out"] += n_bytes
+                    documents.add(accepted, n_bytes + sum(len(value) for _, value in accepted["metadata"]))
+    return {"counters": dict(counts), "documents": len(documents.paths), "quarantine": len(quarantine.paths)}
 
 
-def _accepted(
-    items: Iterable[Record | Quarantined], config: IngestConfig, source: SourceConfig
-) -> Iterator[dict[str, Any] | Quarantined]:
-    """Records to rows of the documents table; what can't be one is quarantined."""
-    from data_tools.sources.protocol import Quarantined, Record, excerpt
-    from data_tools.text import document_id, normalize
+def _guarded(items: Iterable[Record | Quarantined | Skipped]) -> Iterator[Record | Quarantined | Skipped]:
+    """Whatever a reader raises for what stands in a file costs the rest of that file only.
 
-    for item in items:
-        if not isinstance(item, Record):
-            yield item
-            continue
-        if "\x00" in item.text:
-            detail = f"character {item.text.index(chr(0))}; is this a text file?"
-            yield Quarantined(item.position, "nul-character", detail, excerpt(item.text))
-            continue
-        text = normalize(item.text, config.normalization)
-        try:
-            n_bytes = len(text.encode())
-            "".join([item.source_id, item.url or "", *item.metadata.values()]).encode()
-        except UnicodeEncodeError as error:
-            # JSON may spell half of a surrogate pair (\ud800), which is no character.
-            yield Quarantined(item.position, "lone-surrogate", f"character {error.start}", excerpt(item.text))
-            continue
-        if not text.strip():
-            yield Quarantined(item.position, "empty-text", "", excerpt(item.text))
-            continue
-        if n_bytes > config.max_document_bytes:
-            detail = f"{n_bytes:,} bytes; ingest.max_document_bytes is {config.max_document_bytes:,}"
-            yield Quarantined(item.position, "too-long", detail, excerpt(item.text))
-            continue
-        yield {
-            "doc_id": document_id(text),
-            "text": text,
-            "source": source.name,
-            "source_id": item.source_id,
-            "url": item.url,
-            "language": None,
-            "license": source.license,
-            "n_bytes": n_bytes,
-            "metadata": list(item.metadata.items()),
-            "cluster_size": None,
-        }
+    Readers handle what they know of. Behind them are a dozen parsers, and hostile files find their bugs.
+    """
+    from data_tools.sources.protocol import Quarantined
+
+    try:
+        yield from items
+    except DataError:
+        raise
+    except Exception as error:
+        yield Quarantined("file", "reader-error", f"the rest can't be read: {type(error).__name__}: {error}")
 
 
-def _number_parts(unfinished: Path, table: str, out: Path) -> None:
-    """Move every group's parts into one folder, numbered in the groups' order. An empty table is one empty part."""
+def _accepted(record: Record, config: IngestConfig, source: SourceConfig) -> dict[str, Any] | Quarantined:
+    """A record as a row of the documents table (its text in UTF-8), or why it can't be one."""
+    from data_tools.sources.protocol import Quarantined, excerpt
+    from data_tools.text import document_id, normalize_utf8
+
+    raw = record.utf8
+    try:
+        if raw is None:
+            raw = record.text.encode()
+        "".join([record.source_id, record.url or "", *record.metadata.values()]).encode()
+        nul = raw.find(b"\0")
+    except UnicodeEncodeError as error:
+        # JSON may spell half of a surrogate pair (\ud800), which is no character.
+        nul = record.text.find("\0")
+        if nul < 0:
+            detail = f"character {error.start}"
+            return Quarantined(record.position, "lone-surrogate", detail, excerpt(record.text))
+    if raw is None or nul >= 0:
+        detail = f"character {record.text.index(chr(0))}; is this a text file?"
+        return Quarantined(record.position, "nul-character", detail, excerpt(record.text))
+    text = normalize_utf8(record.text, raw, config.normalization)
+    if _is_blank(text):
+        return Quarantined(record.position, "empty-text", "", excerpt(record.text))
+    if len(text) > config.max_document_bytes:
+        detail = f"{len(text):,} bytes; ingest.max_document_bytes is {config.max_document_bytes:,}"
+        return Quarantined(record.position, "too-long", detail, excerpt(record.text))
+    return {
+        "doc_id": document_id(text),
+        "text": text,
+        "source": source.name,
+        "source_id": record.source_id,
+        "url": record.url,
+        "language": record.language,
+        "license": record.license if record.license is not None else source.license,
+        "n_bytes": len(text),
+        "metadata": list(record.metadata.items()),
+        "cluster_size": None,
+    }
+
+
+def _is_blank(raw: bytes) -> bool:
+    """Nothing but white space (Unicode's). The first few bytes nearly always tell."""
+    head = raw[:64]
+    return not (head.isascii() and head.decode().strip()) and not raw.decode().strip()
+
+
+def _number_parts(unfinished: Path, table: str, parts: list[int], out: Path) -> None:
+    """Move every group's parts (so many of each) into one folder, numbered in the groups' order.
+
+    Interrupted, it goes on where it stopped: a part is either still here or already there. An empty table is one
+    empty part.
+    """
     from data_tools.atomic_file import sync_folder
     from data_tools.parquet import ShardFile
     from data_tools.schema import DOCUMENTS, QUARANTINE
 
     folder = out / table
     folder.mkdir(parents=True, exist_ok=True)
-    parts = sorted(unfinished.glob(f"*/{table}/*.parquet"))
-    for number, part in enumerate(parts):
-        part.replace(folder / f"part-{number:05d}.parquet")
-    if not parts:
+    number = 0
+    for group, count in enumerate(parts):
+        for index in range(count):
+            part = unfinished / f"{group:06d}" / table / f"part-{index:05d}.parquet"
+            target = folder / f"part-{number:05d}.parquet"
+            if part.exists():
+                part.replace(target)
+            elif not target.exists():
+                fix = "Delete this folder and run again."
+                raise DataError(f"{target.name} of {table} is gone since it was finished", where=str(out), fix=fix)
+            number += 1
+    if not number:
         with ShardFile(folder / "part-00000.parquet", DOCUMENTS if table == "documents" else QUARANTINE):
             pass
-    unfinished.mkdir(exist_ok=True)
     sync_folder(folder)
 
 
