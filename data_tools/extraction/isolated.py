@@ -21,6 +21,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from data_tools.errors import DataError
@@ -78,24 +79,26 @@ class IsolatedExtractor:
         self._function = function
         self._child: _Child | None = None
 
-    def map(self, documents: Iterable[tuple[Key, Task]]) -> Iterator[tuple[Key, Extraction | Failed]]:
-        """The outcome of every document, in their order. Up to a batch of documents is read ahead.
+    def map(self, documents: Iterable[tuple[Key, Task | None]]) -> Iterator[tuple[Key, Extraction | Failed | None]]:
+        """The outcome of every document, in their order (None of None). Up to a batch of documents is read ahead.
 
         Raises:
             DataError: the function can't be set up in the child.
         """
-        keys: list[Key] = []
-        tasks: list[Task] = []
+        batch: list[tuple[Key, Task | None]] = []
         size = 0
         for key, task in documents:
-            keys.append(key)
-            tasks.append(task)
-            size += len(task.document)
-            if size >= BATCH_BYTES or len(tasks) >= BATCH_DOCUMENTS:
-                yield from zip(keys, self._run(tasks), strict=True)
-                keys, tasks, size = [], [], 0
-        if tasks:
-            yield from zip(keys, self._run(tasks), strict=True)
+            batch.append((key, task))
+            size += len(task.document) if task is not None else 0
+            if size >= BATCH_BYTES or len(batch) >= BATCH_DOCUMENTS:
+                yield from self._map_batch(batch)
+                batch, size = [], 0
+        yield from self._map_batch(batch)
+
+    def _map_batch(self, batch: list[tuple[Key, Task | None]]) -> Iterator[tuple[Key, Extraction | Failed | None]]:
+        outcomes = iter(self._run([task for _, task in batch if task is not None]))
+        for key, task in batch:
+            yield key, next(outcomes) if task is not None else None
 
     def one(self, task: Task) -> Extraction | Failed:
         """The outcome of a single document."""
@@ -164,7 +167,7 @@ class _Child:
 
     def __init__(self, options: str, function: str) -> None:
         # What this process can import its child can, however it was made possible.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "data_tools.extraction.child", options],
             stdin=subprocess.PIPE,
