@@ -25,7 +25,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows import __version__
-from flows.commands import artifacts, config, doctor, models, run, track, ui
+from flows.commands import artifacts, config, data, doctor, models, run, track, ui
 from flows.commands.workspace import current_workspace
 from flows.passwords import hide_passwords
 
@@ -149,7 +149,9 @@ app.command("classify", rich_help_panel=_USE)(models.classify)
 app.command("ui", rich_help_panel=_LOOK)(ui.ui)
 app.command("runs", rich_help_panel=_LOOK)(artifacts.runs)
 app.command("lineage", rich_help_panel=_LOOK)(artifacts.lineage)
-app.command("funnel", rich_help_panel=_LOOK)(artifacts.funnel)
+app.command("funnel", rich_help_panel=_LOOK)(data.funnel)
+app.command("why", rich_help_panel=_LOOK)(data.why)
+app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
 app.command("doctor", rich_help_panel=_CARE)(doctor.doctor)
 app.command("gc", rich_help_panel=_CARE)(artifacts.gc)
 app.add_typer(track.app, name="track", rich_help_panel=_CARE)

@@ -360,7 +360,7 @@ def _without_places(config: Any) -> Any:
 
     if isinstance(config, BaseModel):
         fields = type(config).model_fields
-        elsewhere = getattr(type(config), "FILE_FIELDS", frozenset())
+        elsewhere: frozenset[str] = getattr(type(config), "FILE_FIELDS", frozenset())
         return {
             name: _without_places(getattr(config, name))
             for name in fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,6 +44,7 @@ def duplicate_pairs(
     *,
     by: Literal["similarity", "draw"] = "draw",
     where: str = "reason LIKE '%near'",
+    parameters: Sequence[Any] = (),
 ) -> tuple[DuplicatePair, ...]:
     """Up to ``n`` near duplicates: those of the lowest similarity, or a draw that is the same every time."""
     if not n or not tables.has("deduplicate", "duplicates"):
@@ -50,7 +52,8 @@ def duplicate_pairs(
     order = f"exact_similarity, {draw(0)}" if by == "similarity" else draw(0)
     found = tables.rows(
         "SELECT doc_id, source, source_id, representative, reason, exact_similarity, cluster_size "
-        f"FROM {tables.scan('deduplicate', 'duplicates')} WHERE {where} ORDER BY {order} LIMIT {int(n)}"
+        f"FROM {tables.scan('deduplicate', 'duplicates')} WHERE {where} ORDER BY {order} LIMIT {int(n)}",
+        parameters,
     )
     return pairs_of(tables, found, chars)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_tools.answers.tables import COPY, Tables
+from data_tools.answers.thresholds import signals_behind
 
 #: Reasons that no table spells out.
 NOTHING_LEFT = "nothing-left"
@@ -124,19 +125,13 @@ def examples(
     measured = signals_of(tables, [one["doc_id"] for row in drawn if row["stage"] == "select" for one in row["drawn"]])
     found: dict[tuple[str, str], list[Example]] = {}
     for row in drawn:
+        behind = signals_behind(row["reason"]) if row["stage"] == "select" else ()
         told = []
         for one in row["drawn"]:
             size, beginning = texts[row["stage"]].get(one["doc_id"], (None, ""))
-            told.append(
-                Example(
-                    one["doc_id"],
-                    one["source"],
-                    one["source_id"],
-                    size,
-                    beginning,
-                    measured.get(one["doc_id"], {}) if row["stage"] == "select" else {},
-                )
-            )
+            signals = measured.get(one["doc_id"], {})
+            known = {name: signals[name] for name in behind if name in signals}
+            told.append(Example(one["doc_id"], one["source"], one["source_id"], size, beginning, known))
         found[row["stage"], row["reason"]] = told
     return found
 
@@ -146,9 +141,11 @@ def draw(seed: int) -> str:
     return f"md5(concat_ws('/', '{int(seed)}', doc_id, source, source_id))"
 
 
-def beginnings(tables: Tables, stage: str, ids: Sequence[str], chars: int) -> dict[str, tuple[int, str]]:
-    """doc_id to (bytes, beginning), of documents as they came to ``stage``."""
-    before = "ingest" if stage in ("ingest", "annotate") else tables.before(stage)
+def beginnings(
+    tables: Tables, stage: str, ids: Sequence[str], chars: int, *, after: bool = False
+) -> dict[str, tuple[int, str]]:
+    """doc_id to (bytes, beginning), of documents as they came to ``stage``, or as they left it."""
+    before = stage if after and tables.has(stage, "documents") else tables.before(stage)
     if before is None or not ids:
         return {}
     found = tables.rows(
@@ -171,30 +168,25 @@ def signals_of(tables: Tables, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {row.pop("doc_id"): row for row in found}
 
 
-def quarantined(tables: Tables, n: int, chars: int, *, seed: int = 0) -> dict[str, list[Example]]:
-    """Reason to up to ``n`` records that ingest couldn't take."""
+def quarantined(
+    tables: Tables, n: int, chars: int, *, seed: int = 0, source: str | None = None
+) -> dict[str, list[Example]]:
+    """Reason to up to ``n`` records (of one source) that ingest couldn't take."""
     if not tables.has("ingest", "quarantine"):
         return {}
     drawn = tables.rows(
         "SELECT reason, arg_min({source: source, file: file, position: position, detail: detail, excerpt: excerpt}, "
         f"md5(concat_ws('/', '{int(seed)}', source, file, position)), {int(n)}) AS drawn "
-        f"FROM {tables.scan('ingest', 'quarantine')} GROUP BY reason ORDER BY reason"
+        f"FROM {tables.scan('ingest', 'quarantine')} {'WHERE source = ?' if source is not None else ''} "
+        "GROUP BY reason ORDER BY reason",
+        [source] if source is not None else [],
     )
-    return {
-        row["reason"]: [
-            Example(
-                "",
-                one["source"],
-                f"{one['file']}, {one['position']}",
-                None,
-                shorten(one["excerpt"], chars),
-                {},
-                one["detail"],
-            )
-            for one in row["drawn"]
-        ]
-        for row in drawn
-    }
+    return {row["reason"]: [_broken(one, chars) for one in row["drawn"]] for row in drawn}
+
+
+def _broken(row: Mapping[str, str], chars: int) -> Example:
+    place = f"{row['file']}, {row['position']}"
+    return Example("", row["source"], place, None, shorten(row["excerpt"], chars), {}, row["detail"])
 
 
 def shorten(text: str, chars: int) -> str:

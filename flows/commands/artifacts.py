@@ -1,4 +1,4 @@
-"""`groundup lineage`, `runs`, `funnel` and `gc`: what is in a workspace, and where it came from."""
+"""`groundup lineage`, `runs` and `gc`: what is in a workspace, and where it came from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from flows.lineage.tree import LineageNode
 
 #: Without a reference, the latest artifact of the first of these: the end of the chain, or how far it got.
-LAST_STAGES = ("evaluate", "assistant", "classifier", "pretrain", "shards", "tokenizer", "mix", "ingest")
+LAST_STAGES = (
+    *("evaluate", "assistant", "classifier", "pretrain", "shards", "tokenizer", "data_card", "mix", "ingest"),
+)
 
 
 def lineage(
@@ -103,31 +105,6 @@ def runs(
         began = record.started.astimezone().strftime("%Y-%m-%d %H:%M")
         killed = record.status == "running" and not record.is_alive()
         table.add_row(record.run_id, record.name, "killed" if killed else record.status, began, took, told)
-    wide_console().print(table)
-
-
-def funnel(workspace: WorkspaceOption = None) -> None:
-    """Show how many documents each data stage kept, and why the others left."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from data_tools.funnel import STAGES
-    from data_tools.funnel import funnel as rows_of
-    from flows.display import wide_console
-    from flows.lineage.store import Store
-
-    folder = open_workspace(workspace)
-    newest_artifact(folder, *reversed(STAGES))  # the message, where there is nothing
-    store = Store(folder)
-    counters = {stage: found[1].counters for stage in STAGES if (found := store.latest(stage)) is not None}
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("stage", "documents", "MB", "removed"):
-        table.add_column(column, no_wrap=True, justify="left" if column == "stage" else "right")
-    table.add_column("why (several can apply)")
-    for row in rows_of(counters):
-        stage = Text.assemble((str(row["stage"]), "bold"), (f" {row['step']}", "dim"))
-        removed = f"{row['removed']:,}" if row["removed"] else ""
-        table.add_row(stage, f"{row['documents']:,}", f"{int(row['bytes']) / 1e6:,.1f}", removed, str(row["reasons"]))
     wide_console().print(table)
 
 

@@ -293,12 +293,12 @@ def test_workspace_of_the_environment_and_of_the_configuration(place: Path, monk
 def test_plan_says_run_then_reuse_and_writes_nothing(place: Path) -> None:
     result = groundup("plan", "tiny.yaml")
     assert result.exit_code == 0
-    assert "9 stages, 9 to run" in result.output
+    assert "10 stages, 10 to run" in result.output
     assert not (place / "workspace").exists()
     make_artifacts(place / "workspace", place / "tiny.yaml")
-    assert "9 stages, 0 to run" in groundup("plan", "tiny.yaml").output
+    assert "10 stages, 0 to run" in groundup("plan", "tiny.yaml").output
     changed = groundup("plan", "tiny.yaml", "--set", "pretrain.steps=11").output
-    assert "9 stages, 2 to run" in changed
+    assert "10 stages, 2 to run" in changed
     assert "pretrain.steps changed from 10 to 11" in changed
 
 
@@ -318,7 +318,7 @@ def test_lineage_reaches_the_source_hashes(place: Path) -> None:
 def test_runs_funnel_and_gc(place: Path) -> None:
     record = make_artifacts(place / "workspace", place / "tiny.yaml")
     listed = groundup("runs").output
-    assert record.run_id in listed and "9 completed" in listed
+    assert record.run_id in listed and "10 completed" in listed
     table = groundup("funnel").output
     assert "ingest" in table and "mix" in table
     assert "Nothing to delete" in groundup("gc").output
@@ -355,7 +355,7 @@ def test_force_drops_the_artifact(place: Path, pipeline: Callable[..., None]) ->
 
     pipeline(build)
     assert groundup("run", "tiny.yaml", "--force", "tokenizer").exit_code == 0
-    assert plans == [["reuse"] * 5 + ["run"] + ["reuse"] * 3]
+    assert plans == [["reuse"] * 6 + ["run"] + ["reuse"] * 3]
 
 
 def test_config_show_can_be_read_again(place: Path) -> None:
