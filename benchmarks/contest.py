@@ -1,7 +1,8 @@
 """Ours and the peers on the same work, one after the other, each in a process of its own pinned to one core.
 
-The table gives CPU seconds, MB of UTF-8 text per CPU second (1 MB = 1,000,000 bytes), and how many times faster the
-first row (ours) is. A peer that isn't installed, or that failed, is reported as that and never as a win.
+The table gives CPU seconds, the work done per CPU second (MB of UTF-8 text, 1 MB = 1,000,000 bytes, where nothing else
+is said), and for each peer how many times faster the first row (ours) is. A peer that isn't installed, or that failed,
+is reported as that and never as a win.
 """
 
 from __future__ import annotations
@@ -32,11 +33,16 @@ class Contender:
     """Text that it gets, where it is too slow for all."""
     repeats: int = 1
 
+    @property
+    def is_ours(self) -> bool:
+        return "data_tools" in self.needs
+
 
 @dataclass(frozen=True)
 class Entry:
     contender: Contender
-    n_bytes: int
+    amount: float
+    """Work: MB of text, or what the contest counts."""
     result: dict[str, Any]
 
     @property
@@ -45,8 +51,8 @@ class Entry:
 
     @property
     def rate(self) -> float:
-        """MB of text per CPU second."""
-        return self.n_bytes / 1e6 / max(float(self.result["cpu_seconds"]), 1e-9)
+        """Work per CPU second."""
+        return self.amount / max(float(self.result["cpu_seconds"]), 1e-9)
 
 
 def contend(part: str, contender: Contender, spec: dict[str, Any]) -> dict[str, Any]:
@@ -74,25 +80,23 @@ def contend(part: str, contender: Contender, spec: dict[str, Any]) -> dict[str, 
         return found
 
 
-def contest(part: str, contenders: list[tuple[Contender, dict[str, Any], int]]) -> list[Entry]:
-    """Run (contender, its spec, the text bytes that it works on) in their order; print a row for each.
+def contest(part: str, tasks: list[tuple[Contender, dict[str, Any], float]], unit: str = "MB") -> list[Entry]:
+    """Run (contender, its spec, the work in ``unit``) in their order; print a row for each.
 
     The first is ours.
     """
-    width = max(len(contender.title) for contender, _, _ in contenders)
-    print(f"{'':{width}}  {'MB':>7} {'CPU s':>8} {'MB/s':>8} {'ours is':>8}")
+    width = max(len(contender.title) for contender, _, _ in tasks)
+    print(f"{'':{width}}  {unit:>9} {'CPU s':>8} {unit + '/s':>12} {'ours is':>8}")
     entries: list[Entry] = []
-    for contender, spec, n_bytes in contenders:
-        entry = Entry(contender, n_bytes, contend(part, contender, spec))
+    for contender, spec, amount in tasks:
+        entry = Entry(contender, amount, contend(part, contender, spec))
         entries.append(entry)
         if entry.failed:
             print(f"{contender.title:{width}}  {entry.failed}", flush=True)
             continue
-        ratio = f"{entries[0].rate / entry.rate:7.1f}x" if entry is not entries[0] and not entries[0].failed else ""
+        ratio = "" if contender.is_ours or entries[0].failed else f"{entries[0].rate / entry.rate:7.1f}x"
         seconds = entry.result["cpu_seconds"]
-        print(
-            f"{contender.title:{width}}  {n_bytes / 1e6:7.1f} {seconds:8.2f} {entry.rate:8.2f} {ratio:>8}", flush=True
-        )
+        print(f"{contender.title:{width}}  {amount:9,.1f} {seconds:8.2f} {entry.rate:12,.2f} {ratio:>8}", flush=True)
     return entries
 
 
@@ -124,13 +128,14 @@ def times_faster(entries: list[Entry], *functions: str) -> float | None:
     return entries[0].rate / max(entry.rate for entry in peers)
 
 
-def as_json(entries: list[Entry]) -> list[dict[str, Any]]:
+def as_json(entries: list[Entry], unit: str = "MB") -> list[dict[str, Any]]:
+    """For the result's file; without what is there for each document."""
     return [
         {
             "contender": entry.contender.title,
-            "text_bytes": entry.n_bytes,
-            "megabytes_per_cpu_second": None if entry.failed else round(entry.rate, 3),
-            **{name: value for name, value in entry.result.items() if not isinstance(value, list) or len(value) < 100},
+            unit: entry.amount,
+            f"{unit}_per_cpu_second": None if entry.failed else round(entry.rate, 3),
+            **{name: value for name, value in entry.result.items() if name not in ("kept", "reasons")},
         }
         for entry in entries
     ]

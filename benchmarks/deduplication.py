@@ -28,12 +28,14 @@ def run(scratch: Path) -> dict[str, Any]:
     for contender in CONTENDERS:
         chosen = samples[contender.megabytes or MEGABYTES]
         spec = {"folder": str(chosen.folder), "files": chosen.files, "warm_up": str(warm_up.folder)}
-        tasks.append((contender, spec, chosen.n_bytes))
+        tasks.append((contender, spec, chosen.n_bytes / 1e6))
     # What ours removes from the peers' smaller samples, so that the counts can be compared.
     for megabytes in sizes[:-1]:
         chosen = samples[megabytes]
         spec = {"folder": str(chosen.folder), "files": chosen.files, "warm_up": str(warm_up.folder)}
-        tasks.append((Contender("groundup", f"groundup on {megabytes:g} MB", ("data_tools",)), spec, chosen.n_bytes))
+        tasks.append(
+            (Contender("groundup", f"groundup on {megabytes:g} MB", ("data_tools",)), spec, chosen.n_bytes / 1e6)
+        )
     entries = contest("deduplication", tasks)
     for entry in entries:
         if not entry.failed:

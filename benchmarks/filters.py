@@ -25,8 +25,8 @@ def run(scratch: Path) -> dict[str, Any]:
         print(f"\n{' + '.join(rules)}, all for every document:")
         common: dict[str, Any] = {"rules": rules, "warm_up": str(warm_up.folder)}
 
-        def spec(chosen: Any, common: dict[str, Any] = common, **more: Any) -> tuple[dict[str, Any], int]:
-            return {**common, "folder": str(chosen.folder), "files": chosen.files, **more}, chosen.n_bytes
+        def spec(chosen: Any, common: dict[str, Any] = common, **more: Any) -> tuple[dict[str, Any], float]:
+            return {**common, "folder": str(chosen.folder), "files": chosen.files, **more}, chosen.n_bytes / 1e6
 
         ours = Contender("groundup", "groundup, Parquet to signals (whitespace words)", ("data_tools",), repeats=3)
         same = Contender("groundup", "groundup, on datatrove's part, with verdicts", ("data_tools",))

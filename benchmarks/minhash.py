@@ -33,7 +33,7 @@ def run(scratch: Path) -> dict[str, Any]:
     for contender in CONTENDERS:
         chosen = samples[contender.megabytes or MEGABYTES]
         spec = {"folder": str(chosen.folder), "files": chosen.files, "warm_up": warm_up.files}
-        tasks.append((contender, spec, chosen.n_bytes))
+        tasks.append((contender, spec, chosen.n_bytes / 1e6))
     entries = contest("minhash", tasks)
     bars = [
         bar(

@@ -20,6 +20,7 @@ REQUIREMENTS = (
     "gaoya==0.2.2",
     "polars==2.1.0",
     "spacy==3.8.18",
+    "scipy==1.17.1",
 )
 VERSIONS_OF = ("datatrove", "datasketch", "rensa", "gaoya", "polars", "spacy", "xxhash", "numpy", "pyarrow")
 _FOLDER = Path(__file__).parents[1] / ".venv-peers"

@@ -69,7 +69,7 @@ def groundup(spec: dict[str, Any]) -> Contender:
 
 
 def datatrove_spacy(spec: dict[str, Any]) -> Contender:
-    yield from _datatrove(spec)
+    return (yield from _datatrove(spec))
 
 
 def datatrove_whitespace(spec: dict[str, Any]) -> Contender:
@@ -85,7 +85,7 @@ def datatrove_whitespace(spec: dict[str, Any]) -> Contender:
         module.split_into_words = lambda text, language="": text.split()
     ends = re.compile(r"(?<=[.!?])\s+")
     c4_filters.split_into_sentences = lambda text, language="": [part for part in ends.split(text) if part.strip()]
-    yield from _datatrove(spec)
+    return (yield from _datatrove(spec))
 
 
 def _datatrove(spec: dict[str, Any]) -> Contender:
