@@ -74,9 +74,8 @@ def read_table(
             detail = f"{len(row)} fields, the header has {len(header)}"
             yield Quarantined(position, "ragged-row", detail, excerpt(delimiter.join(row)))
         elif any(_is_escaped(value) for value in row):
-            yield Quarantined(
-                position, "invalid-encoding", "bytes that the encoding doesn't have", _raw(row, delimiter)
-            )
+            detail = "bytes that the encoding doesn't have"
+            yield Quarantined(position, "invalid-encoding", detail, _raw(row, delimiter))
         else:
             fields = dict(zip(header, row, strict=True))
             yield record_from_fields(config, fields, position=position, fallback_id=f"{file_name}:{line}")

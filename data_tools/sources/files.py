@@ -187,6 +187,7 @@ def _root_of(pattern: str) -> Path:
 
 def _list_remote(url: str, extensions: tuple[str, ...] | None, where: str) -> tuple[list[SourceFile], str]:
     fs, path = filesystem(url)
+    fs.invalidate_cache()  # a process may live for weeks, and listings are kept
     web = url.startswith(("http://", "https://"))
     magic = "*" in path if web else glob.has_magic(path)  # in web addresses ? begins the query
     try:
@@ -202,7 +203,9 @@ def _list_remote(url: str, extensions: tuple[str, ...] | None, where: str) -> tu
             else:
                 found, root, looked_for = {path: info}, str(PurePosixPath(path).parent), ""
     except FileNotFoundError as error:
-        raise DataError("no such file or folder", where=where, fix="Check the URL.") from error
+        # A web server that can't be reached looks the same to fsspec; the cause tells.
+        what = f"no such file or folder ({error.__cause__ or error})"
+        raise DataError(what, where=where, fix="Check the URL.") from error
     except DataError:
         raise
     except Exception as error:  # every backend has errors of its own

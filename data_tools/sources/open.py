@@ -111,16 +111,18 @@ class _RemoteFile(io.RawIOBase):
     """A file of fsspec. A read that fails is tried again; one that fails for good ends the stage (``DataError``)."""
 
     def __init__(self, url: str, *, streaming: bool) -> None:
-        self._url, self._streaming, self._file = url, streaming, None
+        self._url, self._streaming = url, streaming
+        self._fs: Any = None  # kept for as long as the file is open: zip:// closes its archive with it
+        self._file: Any = None
         self._position = 0
         self._attempt(lambda: None)
 
     def _open(self) -> None:
-        fs, path = filesystem(self._url)
+        self._fs, path = filesystem(self._url)
         options = {"cache_type": "readahead" if self._streaming else "none"}
-        self._file = fs.open(path, "rb", block_size=_REMOTE_BLOCK_BYTES, **options)
+        self._file = self._fs.open(path, "rb", block_size=_REMOTE_BLOCK_BYTES, **options)
         if self._position:
-            self._file.seek(self._position)  # type: ignore[attr-defined]
+            self._file.seek(self._position)
 
     def _attempt(self, action: Any) -> Any:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -145,16 +147,16 @@ class _RemoteFile(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return bool(self._attempt(lambda: self._file.seekable()))  # type: ignore[attr-defined]
+        return bool(self._attempt(lambda: self._file.seekable()))
 
     def readinto(self, buffer: Any) -> int:
-        data = self._attempt(lambda: self._file.read(len(buffer)))  # type: ignore[attr-defined]
+        data = self._attempt(lambda: self._file.read(len(buffer)))
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = int(self._attempt(lambda: self._file.seek(offset, whence)))  # type: ignore[attr-defined]
+        self._position = int(self._attempt(lambda: self._file.seek(offset, whence)))
         return self._position
 
     def tell(self) -> int:

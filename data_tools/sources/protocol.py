@@ -69,7 +69,7 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that is sound and no document: a redirect, an image in a crawl, a generated file. It is only counted."""
+    """What is sound and no document: a redirect, an image in a crawl, a generated file. It is only counted."""
 
     position: str
     reason: str
