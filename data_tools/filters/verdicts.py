@@ -106,7 +106,7 @@ class Judge:
         """
         import pyarrow.compute as pc
 
-        code = _is_code(documents) if self.config.code is not None else None
+        code = is_code(documents) if self.config.code is not None else None
         prose = pc.invert(code) if code is not None else None
         found: dict[str, pa.ChunkedArray] = {}
 
@@ -162,7 +162,8 @@ class Judge:
         return {reason: pa.chunked_array([pa.array(rows)]) for reason, rows in failed.items()}
 
 
-def _is_code(documents: pa.Table) -> pa.ChunkedArray:
+def is_code(documents: pa.Table) -> pa.ChunkedArray:
+    """(documents,) which are source code: those with metadata ``programming_language``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -18,6 +18,8 @@ from data_tools.errors import DataError
 from data_tools.progress import Progress
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 Counters = dict[str, int | float | str]
@@ -48,6 +50,8 @@ def run(config: SelectConfig, inputs: dict[str, Path], out: Path, progress: Prog
     Raises:
         DataError: a rule needs a signal that wasn't measured, or nothing stays (the verdicts are on disk all the same).
     """
+    import numpy as np
+
     from data_tools.parallel import map_shards
     from data_tools.parquet import shard_paths
 
@@ -69,7 +73,8 @@ def run(config: SelectConfig, inputs: dict[str, Path], out: Path, progress: Prog
             message="ranking",
             ledger=unfinished / "ranking",
         )
-        threshold = _threshold(scores_folder, paths, config.quality.keep_fraction)
+        scores = [np.load(scores_folder / f"{path.stem}.npy", allow_pickle=False) for path in paths]
+        threshold = lowest_kept(np.concatenate(scores), config.quality.keep_fraction)
     results = map_shards(
         partial(_select_shard, config, threshold, signals_folder, out),
         paths,
@@ -93,11 +98,21 @@ def run(config: SelectConfig, inputs: dict[str, Path], out: Path, progress: Prog
 
 
 def _collect_scores(config: SelectConfig, signals_folder: Path, folder: Path, path: Path) -> int:
-    """The scores of the documents that pass every other rule, as one array in a file."""
+    import numpy as np
+
+    from data_tools.atomic_file import atomic_writer
+
+    found = passing_scores(config, signals_folder, path)
+    with atomic_writer(folder / f"{path.stem}.npy") as handle:
+        np.save(handle, found)
+    return len(found)
+
+
+def passing_scores(config: SelectConfig, signals_folder: Path, path: Path) -> npt.NDArray[np.float64]:
+    """The quality scores of those documents of a part that pass every other rule."""
     import numpy as np
     import pyarrow.compute as pc
 
-    from data_tools.atomic_file import atomic_writer
     from data_tools.filters.verdicts import DOCUMENT_COLUMNS, Judge
 
     judge = Judge(config)
@@ -107,19 +122,15 @@ def _collect_scores(config: SelectConfig, signals_folder: Path, folder: Path, pa
         for failed in judge.failures(table, signals, str(signals_folder / path.name)).values():
             keep &= ~np.asarray(failed)
         scores.append(np.asarray(pc.fill_null(signals["quality"], 0.0))[keep])
-    found = np.concatenate(scores)
-    with atomic_writer(folder / f"{path.stem}.npy") as handle:
-        np.save(handle, found)
-    return len(found)
+    return np.concatenate(scores)
 
 
-def _threshold(folder: Path, paths: Sequence[Path], fraction: float) -> float:
-    """The lowest score that stays: at least ``fraction`` of all scores are as high or higher."""
+def lowest_kept(scores: npt.NDArray[np.float64], fraction: float) -> float:
+    """The lowest score that stays where ``fraction`` of all are kept, the best ones (and all that are equal to it)."""
     import math
 
     import numpy as np
 
-    scores = np.concatenate([np.load(folder / f"{path.stem}.npy", allow_pickle=False) for path in paths])
     if not len(scores):
         return 0.0
     kept = max(1, math.ceil(fraction * len(scores)))
