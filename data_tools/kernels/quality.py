@@ -6,15 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from data_tools.kernels.characters import MARK, SPACE, WORD, character_flags, decode
-from data_tools.kernels.punctuation import LINE_BREAK, punctuation_flags
-from data_tools.kernels.word_spans import HAS_LETTER, HAS_LETTER_OR_DIGIT, HAS_OTHER_THAN_SYMBOLS, WordSpans
+from data_tools.kernels.characters import MARK, WORD, character_flags, decode
+from data_tools.kernels.line_spans import skip_space, skip_space_back
+from data_tools.kernels.word_spans import HAS_LETTER, HAS_LETTER_OR_DIGIT, HAS_OTHER_THAN_SYMBOLS, HAS_SYMBOL, WordSpans
 
 PAPER, DATATROVE, DCLM = 0, 1, 2
 
 SIGNALS = 8
 
-_NEWLINE, _RETURN, _HASH, _DOT, _BLANK, _ELLIPSIS = 0x0A, 0x0D, 0x23, 0x2E, 0x20, 0x2026
+_NEWLINE, _RETURN, _HASH, _DOT, _BLANK = 0x0A, 0x0D, 0x23, 0x2E, 0x20
 
 
 @njit(cache=True, nogil=True)
@@ -23,29 +23,26 @@ def _stop_word(data, start, end, fold):  # type: ignore[no-untyped-def]
     length = end - start
     if length < 2 or length > 4:
         return 0
-    value = 0
-    for position in range(start, end):
-        byte = np.int64(data[position])
-        if fold and 0x41 <= byte <= 0x5A:
-            byte |= 0x20
-        value = (value << 8) | byte
-    if value == 0x746865:  # the
-        return 1
-    if value == 0x6265:  # be
-        return 2
-    if value == 0x746F:  # to
-        return 4
-    if value == 0x6F66:  # of
-        return 8
-    if value == 0x616E64:  # and
-        return 16
-    if value == 0x74686174:  # that
-        return 32
-    if value == 0x68617665:  # have
-        return 64
-    if value == 0x77697468:  # with
-        return 128
-    return 0
+    value = (np.int64(data[start]) << 8) | np.int64(data[start + 1])
+    case = 0x2020
+    if length > 2:
+        value = (value << 8) | np.int64(data[start + 2])
+        case = 0x202020
+    if length > 3:
+        value = (value << 8) | np.int64(data[start + 3])
+        case = 0x20202020
+    if fold:
+        value |= case  # lower case; only a letter can become one of a to z by this bit
+    return (
+        np.int64(value == 0x746865)  # the
+        | np.int64(value == 0x6265) << 1  # be
+        | np.int64(value == 0x746F) << 2  # to
+        | np.int64(value == 0x6F66) << 3  # of
+        | np.int64(value == 0x616E64) << 4  # and
+        | np.int64(value == 0x74686174) << 5  # that
+        | np.int64(value == 0x68617665) << 6  # have
+        | np.int64(value == 0x77697468) << 7  # with
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -78,95 +75,110 @@ def _ends_with_ellipsis(data, start, end, definition):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def _scan(data, start, end, flags, punctuation, definition):  # type: ignore[no-untyped-def]
-    """Lines, lines that begin with a bullet, lines that end with an ellipsis, hash signs, ellipses, stop words (bits)."""
-    lines, bullets, ellipsis_lines, hashes, ellipses, found = 0, 0, 0, 0, 0, 0
-    dots, spaced_dots = 0, 0
-    run = -1  # where the run of word characters began (paper)
-    content, content_end, broken = -1, start, start  # first and last of the line but for white space; where it began
-    position = start
-    while position < end:
-        code = np.int64(data[position])
-        size = 1
-        if code >= 0x80:
-            code, size = decode(data, position)
-        flag = flags[code]
-        if definition == PAPER:
-            if flag & (WORD | MARK):
-                if run < 0:
-                    run = position
-            elif run >= 0:
-                found |= _stop_word(data, run, position, True)
-                run = -1
-        if flag & SPACE:
-            if code == _NEWLINE or (definition == DATATROVE and punctuation[code] & LINE_BREAK):
-                if content >= 0 or definition == DATATROVE:
-                    lines += 1
-                if content >= 0 and _ends_with_ellipsis(data, content, content_end, definition):
-                    ellipsis_lines += 1
-                content = -1
-                if code == _RETURN and position + 1 < end and data[position + 1] == _NEWLINE:
-                    size = 2
-                broken = position + size
-        else:
-            if content < 0:
-                content = position
-                if _is_bullet(code, definition):
-                    bullets += 1
-            content_end = position + size
-            if code == _HASH:
+def _scan(data, start, end, flags, stops, definition):  # type: ignore[no-untyped-def]
+    """Lines, lines that begin with a bullet, lines that end with an ellipsis, hash signs, ellipses.
+
+    ``stops`` says of each byte whether there is anything to look at: nearly all are passed over.
+    """
+    lines, bullets, ellipsis_lines, hashes, ellipses = 0, 0, 0, 0, 0
+    spaced_from = start  # where the next ". . ." may begin: behind the last
+    line_start = position = start
+    while True:
+        while position < end and not stops[data[position]]:
+            position += 1
+        size = 0  # of the line break, if it is one
+        if position < end:
+            byte = data[position]
+            if byte == _HASH:
                 hashes += 1
-            elif code == _ELLIPSIS:
-                ellipses += 1
-        if code == _DOT:
-            dots += 1
-            if dots == 3:
-                ellipses += 1
-                dots = 0
-        else:
-            dots = 0
-        if definition == DCLM:
-            # ". . ." by its five characters, as far as they have come; a match begins anew behind itself.
-            if code == _DOT and spaced_dots % 2 == 0:
-                spaced_dots += 1
-            elif code == _BLANK and spaced_dots % 2 == 1:
-                spaced_dots += 1
+            elif byte == _DOT:
+                run = position
+                while position + 1 < end and data[position + 1] == _DOT:
+                    position += 1
+                ellipses += (position + 1 - run) // 3
+                if (
+                    definition == DCLM
+                    and position >= spaced_from
+                    and position + 4 < end
+                    and data[position + 1] == _BLANK
+                    and data[position + 2] == _DOT
+                    and data[position + 3] == _BLANK
+                    and data[position + 4] == _DOT
+                ):
+                    ellipses += 1
+                    spaced_from = position + 5
+            elif byte == 0xE2:
+                if data[position + 1] == 0x80 and data[position + 2] == 0xA6:  # …
+                    ellipses += 1
+                elif data[position + 1] == 0x80 and data[position + 2] & 0xFE == 0xA8 and definition == DATATROVE:
+                    size = 3  # U+2028, U+2029
+            elif byte == 0xC2:
+                size = 2 if data[position + 1] == 0x85 else 0
+            elif byte == _RETURN and position + 1 < end and data[position + 1] == _NEWLINE:
+                size = 2
             else:
-                spaced_dots = 1 if code == _DOT else 0
-            if spaced_dots == 5:
-                ellipses += 1
-                spaced_dots = 0
+                size = 1
+            if size == 0:
+                position += 1
+                continue
+        elif definition == DATATROVE and line_start == end:
+            break  # nothing stands behind the last line break
+        content = skip_space(data, line_start, position, flags)
+        if content < position:
+            content_end = skip_space_back(data, content, position, flags)
+            code, _ = decode(data, content)
+            bullets += _is_bullet(code, definition)
+            ellipsis_lines += _ends_with_ellipsis(data, content, content_end, definition)
+            lines += 1
+        elif definition == DATATROVE:
+            lines += 1
+        if position >= end:
+            break
         position += size
-    if run >= 0:
-        found |= _stop_word(data, run, end, True)
-    if content >= 0 or (definition == DATATROVE and broken < end):
-        lines += 1
-    if content >= 0 and _ends_with_ellipsis(data, content, content_end, definition):
-        ellipsis_lines += 1
-    return lines, bullets, ellipsis_lines, hashes, ellipses, found
+        line_start = position
+    return lines, bullets, ellipsis_lines, hashes, ellipses
 
 
 @njit(cache=True, nogil=True)
-def _signals(data, offsets, flags, punctuation, definition, first, starts, ends, chars, kinds, out):  # type: ignore[no-untyped-def]
+def _bare_stop_word(data, start, end, flags):  # type: ignore[no-untyped-def]
+    """As ``_stop_word``, in any case and without the symbols around the word."""
+    while start < end:
+        code, size = decode(data, start)
+        if flags[code] & (WORD | MARK):
+            break
+        start += size
+    while end > start:
+        position = end - 1
+        while position > start and data[position] & 0xC0 == 0x80:
+            position -= 1
+        code, _ = decode(data, position)
+        if flags[code] & (WORD | MARK):
+            break
+        end = position
+    return _stop_word(data, start, end, True)
+
+
+@njit(cache=True, nogil=True)
+def _signals(data, offsets, flags, stops, definition, first, starts, ends, chars, kinds, out):  # type: ignore[no-untyped-def]
     for text in range(len(offsets) - 1):
-        lines, bullets, ellipsis_lines, hashes, ellipses, found = _scan(
-            data, offsets[text], offsets[text + 1], flags, punctuation, definition
+        lines, bullets, ellipsis_lines, hashes, ellipses = _scan(
+            data, offsets[text], offsets[text + 1], flags, stops, definition
         )
         words = first[text + 1] - first[text]
         counted, length, with_letter, stop_words = 0, 0, 0, 0
-        counts_with = HAS_OTHER_THAN_SYMBOLS if definition == DATATROVE else 255
+        found = 0  # stop words, a bit each
         for word in range(first[text], first[text + 1]):
             kind = kinds[word]
-            if kind & HAS_LETTER:
-                with_letter += 1
-            if kind & counts_with or definition != DATATROVE:
+            with_letter += kind & HAS_LETTER
+            if kind & HAS_OTHER_THAN_SYMBOLS or definition != DATATROVE:
                 counted += 1
                 length += chars[word]
-            if definition != PAPER and ends[word] - starts[word] <= 4:
-                bit = _stop_word(data, starts[word], ends[word], definition == DCLM)
+            if definition == PAPER and kind & HAS_SYMBOL:
+                found |= _bare_stop_word(data, starts[word], ends[word], flags)
+            elif ends[word] - starts[word] <= 4:
+                bit = _stop_word(data, starts[word], ends[word], definition != DATATROVE)
                 found |= bit
-                if bit:
-                    stop_words += 1
+                stop_words += bit != 0
         if definition == DCLM:
             hashes += ellipses
         else:
@@ -187,8 +199,10 @@ def _signals(data, offsets, flags, punctuation, definition, first, starts, ends,
 def quality_signals(words: WordSpans, definition: int) -> npt.NDArray[np.float64]:
     """(texts, 8) in the order of ``schema.GOPHER_SIGNALS``."""
     out = np.zeros((len(words.offsets) - 1, SIGNALS))
+    stops = np.zeros(256, dtype=np.bool_)
+    stops[list(b"\n#.\xe2" + (b"\x0b\x0c\r\x1c\x1d\x1e\xc2" if definition == DATATROVE else b""))] = True
     _signals(
-        words.data, words.offsets, character_flags(), punctuation_flags(), definition,
+        words.data, words.offsets, character_flags(), stops, definition,
         words.first, words.starts, words.ends, words.chars, words.kinds, out,
     )  # fmt: skip
     return out

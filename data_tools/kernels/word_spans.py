@@ -9,6 +9,7 @@ Two definitions, by the names that ``annotate.words`` has (``data_tools.text`` i
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,13 +19,21 @@ from numba import njit
 
 from data_tools.kernels.buffers import Bytes, Offsets, text_buffers
 from data_tools.kernels.characters import ALPHA, MARK, SPACE, UNSEGMENTED, WORD, character_flags, decode
+from data_tools.kernels.line_spans import BASE, polynomial
 from data_tools.kernels.punctuation import SYMBOL, punctuation_flags
 
 HAS_LETTER = 1
 HAS_LETTER_OR_DIGIT = 2
 HAS_OTHER_THAN_SYMBOLS = 4  # by datatrove's list of symbols
+HAS_SYMBOL = 128  # anything but letters, digits, marks and the underscore
+_KINDS = HAS_LETTER | HAS_LETTER_OR_DIGIT | HAS_OTHER_THAN_SYMBOLS | HAS_SYMBOL
+# What else the loops ask of a character; beside the kinds in one table, so that each is looked up once.
+_SPACE = 8
+_MARK = 16
+_JOINER = 32  # inside a word: apostrophes and the hyphen
+_ALONE = 64
 
-_UNDERSCORE, _APOSTROPHE, _HYPHEN, _TYPOGRAPHIC_APOSTROPHE = 0x5F, 0x27, 0x2D, 0x2019
+_ZERO, _ONE = np.uint64(0), np.uint64(1)
 
 
 class WordSpans(NamedTuple):
@@ -37,6 +46,7 @@ class WordSpans(NamedTuple):
     ends: npt.NDArray[np.int64]
     chars: npt.NDArray[np.int32]  # length in characters
     kinds: npt.NDArray[np.uint8]  # HAS_..., or-ed
+    polynomials: npt.NDArray[np.uint64]  # of their bytes: see line_spans.polynomial
 
     def counts(self) -> npt.NDArray[np.int64]:
         """(texts,) words of each."""
@@ -53,104 +63,121 @@ def find_words(column: pa.ChunkedArray | pa.Array, definition: str) -> WordSpans
     first = np.zeros(texts + 1, dtype=np.int64)
     starts, ends = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
     chars, kinds = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.uint8)
+    sums = np.empty(room, dtype=np.uint64)
     kernel = {"whitespace": _whitespace_words, "unicode-words": _unicode_words}[definition]
-    count = kernel(data, offsets, character_flags(), punctuation_flags(), first, starts, ends, chars, kinds)
-    return WordSpans(data, offsets, first, starts[:count], ends[:count], chars[:count], kinds[:count])
+    count = kernel(data, offsets, _character_kinds(), first, starts, ends, chars, kinds, sums)
+    return WordSpans(data, offsets, first, starts[:count], ends[:count], chars[:count], kinds[:count], sums[:count])
+
+
+@lru_cache(maxsize=1)
+def _character_kinds() -> npt.NDArray[np.uint8]:
+    """(code points,) what a character makes of the word that it is in, and the flags above."""
+    flags = character_flags()
+    table = np.zeros_like(flags)
+    letter_or_digit = flags & WORD != 0
+    letter_or_digit[ord("_")] = False
+    table[flags & ALPHA != 0] |= HAS_LETTER
+    table[letter_or_digit] |= HAS_LETTER_OR_DIGIT
+    table[punctuation_flags() & SYMBOL == 0] |= HAS_OTHER_THAN_SYMBOLS
+    table[flags & (WORD | MARK) == 0] |= HAS_SYMBOL
+    table[flags & SPACE != 0] = _SPACE
+    table[flags & MARK != 0] |= _MARK
+    table[[ord(character) for character in "'’-"]] |= _JOINER
+    table[flags & UNSEGMENTED != 0] |= _ALONE
+    return table
 
 
 @njit(cache=True, nogil=True)
-def _whitespace_words(data, offsets, flags, punctuation, first, starts, ends, chars, kinds):  # type: ignore[no-untyped-def]
+def _whitespace_words(data, offsets, table, first, starts, ends, chars, kinds, polynomials):  # type: ignore[no-untyped-def]
     count = 0
     for text in range(len(offsets) - 1):
         first[text] = count
         position, end = offsets[text], offsets[text + 1]
-        length, kind = 0, 0
         while position < end:
-            code = np.int64(data[position])
-            size = 1
-            if code >= 0x80:
-                code, size = decode(data, position)
-            flag = flags[code]
-            if flag & SPACE:
-                if length:
-                    ends[count], chars[count], kinds[count] = position, length, kind
-                    count += 1
-                    length = 0
-            else:
-                if length == 0:
-                    starts[count] = position
-                    kind = 0
-                length += 1
-                if flag & ALPHA:
-                    kind |= HAS_LETTER | HAS_LETTER_OR_DIGIT | HAS_OTHER_THAN_SYMBOLS
+            start = position
+            kind = np.uint8(0)
+            extra = 0  # bytes beyond one a character
+            value = _ZERO
+            while position < end:
+                byte = data[position]
+                if byte < 0x80:
+                    found = table[byte]
+                    if found & _SPACE:
+                        break
+                    value = value * BASE + np.uint64(byte) + _ONE
+                    position += 1
                 else:
-                    if flag & WORD and code != _UNDERSCORE:
-                        kind |= HAS_LETTER_OR_DIGIT
-                    if not punctuation[code] & SYMBOL:
-                        kind |= HAS_OTHER_THAN_SYMBOLS
-            position += size
-        if length:
-            ends[count], chars[count], kinds[count] = end, length, kind
-            count += 1
+                    code, size = decode(data, position)
+                    found = table[code]
+                    if found & _SPACE:
+                        break
+                    for place in range(position, position + size):
+                        value = value * BASE + np.uint64(data[place]) + _ONE
+                    extra += size - 1
+                    position += size
+                kind |= found
+            if position > start:
+                starts[count], ends[count] = start, position
+                chars[count], kinds[count] = position - start - extra, kind & _KINDS
+                polynomials[count] = value
+                count += 1
+            while position < end:
+                code = np.int64(data[position])
+                size = 1
+                if code >= 0x80:
+                    code, size = decode(data, position)
+                if not table[code] & _SPACE:
+                    break
+                position += size
     first[len(offsets) - 1] = count
     return count
 
 
 @njit(cache=True, nogil=True)
-def _unicode_words(data, offsets, flags, punctuation, first, starts, ends, chars, kinds):  # type: ignore[no-untyped-def]
+def _unicode_words(data, offsets, table, first, starts, ends, chars, kinds, polynomials):  # type: ignore[no-untyped-def]
     count = 0
     for text in range(len(offsets) - 1):
         first[text] = count
         position, end = offsets[text], offsets[text + 1]
-        length, kind = 0, 0
-        alone = False  # the word is a letter that takes no other letters
-        joiner = -1  # where an apostrophe or a hyphen stands that may be inside a word
+        length, kind, alone = 0, np.uint8(0), False
+        joiner = False  # an apostrophe or a hyphen has come that may be inside the word
         word_end = position
         while position < end:
             code = np.int64(data[position])
             size = 1
             if code >= 0x80:
                 code, size = decode(data, position)
-            flag = flags[code]
-            letter = flag & WORD != 0 and code != _UNDERSCORE
-            unsegmented = flag & UNSEGMENTED != 0
+            found = table[code]
+            letter = found & HAS_LETTER_OR_DIGIT != 0
             if length and not (
-                (letter and not unsegmented and not alone)
-                or (flag & MARK and joiner < 0)
-                or (
-                    (code == _APOSTROPHE or code == _HYPHEN or code == _TYPOGRAPHIC_APOSTROPHE)
-                    and joiner < 0
-                    and not alone
-                )
+                (letter and not found & _ALONE and not alone)
+                or (found & _MARK and not joiner)
+                or (found & _JOINER and not joiner and not alone)
             ):
-                ends[count], chars[count], kinds[count] = word_end, length, kind
+                ends[count], chars[count], kinds[count] = word_end, length, kind & _KINDS
+                polynomials[count] = polynomial(data, starts[count], word_end)
                 count += 1
-                length = 0
-                joiner = -1
+                length, joiner = 0, False
             if letter:
                 if length == 0:
                     starts[count] = position
-                    kind = HAS_LETTER_OR_DIGIT
-                    alone = unsegmented
-                elif joiner >= 0:
-                    length += 1
-                    joiner = -1
-                length += 1
+                    kind = np.uint8(0)
+                    alone = found & _ALONE != 0
+                length += 1 + joiner
+                joiner = False
+                kind |= found
                 word_end = position + size
-                if flag & ALPHA:
-                    kind |= HAS_LETTER | HAS_OTHER_THAN_SYMBOLS
-                elif not punctuation[code] & SYMBOL:
-                    kind |= HAS_OTHER_THAN_SYMBOLS
             elif length:
-                if flag & MARK:
+                if found & _MARK:
                     length += 1
+                    kind |= found
                     word_end = position + size
-                    kind |= HAS_OTHER_THAN_SYMBOLS
                 else:
-                    joiner = position
+                    joiner = True
             position += size
         if length:
-            ends[count], chars[count], kinds[count] = word_end, length, kind
+            ends[count], chars[count], kinds[count] = word_end, length, kind & _KINDS
+            polynomials[count] = polynomial(data, starts[count], word_end)
             count += 1
     first[len(offsets) - 1] = count
     return count

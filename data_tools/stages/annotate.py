@@ -93,6 +93,11 @@ def _signals(config: AnnotateConfig, score: Callable[[pa.Array], Any] | None, ta
         from data_tools.kernels.word_spans import find_words
 
         spans = find_words(texts, config.words)
+        lines = None
+        if config.gopher_repetition or config.fineweb:
+            from data_tools.kernels.line_spans import find_lines
+
+            lines = find_lines(texts, stripped=config.definitions != "datatrove")
         if config.gopher_quality:
             from data_tools.filters.gopher import gopher_signals
 
@@ -100,11 +105,11 @@ def _signals(config: AnnotateConfig, score: Callable[[pa.Array], Any] | None, ta
         if config.gopher_repetition:
             from data_tools.filters.repetition import repetition_signals
 
-            signals |= repetition_signals(texts, config.words, config.definitions, spans)
+            signals |= repetition_signals(texts, config.words, config.definitions, spans, lines)
         if config.fineweb:
             from data_tools.filters.fineweb import fineweb_signals
 
-            signals |= fineweb_signals(texts, config.words, config.definitions, spans)
+            signals |= fineweb_signals(texts, config.words, config.definitions, spans, lines)
     if config.c4:
         from data_tools.filters.c4 import c4_signals
 

@@ -1,0 +1,169 @@
+"""The lines of a column of texts, found once and read by every kernel that works on lines.
+
+Lines are told apart by a 64-bit hash of their bytes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from numba import njit
+
+from data_tools.kernels.buffers import Bytes, Offsets, text_buffers
+from data_tools.kernels.characters import SPACE, character_flags, decode
+
+_NEWLINE = 0x0A
+# Horner's scheme modulo 2^64 with an odd base, four bytes at a time, and a mixer at the end.
+BASE = np.uint64(0xD1342543DE82EF95)
+BASE_2 = np.uint64(pow(0xD1342543DE82EF95, 2, 2**64))
+BASE_3 = np.uint64(pow(0xD1342543DE82EF95, 3, 2**64))
+BASE_4 = np.uint64(pow(0xD1342543DE82EF95, 4, 2**64))
+_ONES = np.uint64((1 + sum(pow(0xD1342543DE82EF95, n, 2**64) for n in (1, 2, 3))) % 2**64)
+_MIX = np.uint64(0xD6E8FEB86659FD93)
+_HALF = np.uint64(32)
+_ZERO, _ONE = np.uint64(0), np.uint64(1)
+
+
+class LineSpans(NamedTuple):
+    """Lines ``first[i]`` to ``first[i + 1]`` are those of text ``i``, split at ``\\n``; an empty text has one."""
+
+    data: Bytes
+    offsets: Offsets
+    first: npt.NDArray[np.int64]  # (texts + 1,)
+    starts: npt.NDArray[np.int64]  # (lines,) bytes in data
+    ends: npt.NDArray[np.int64]
+    chars: npt.NDArray[np.int64]  # length in characters
+    blank: npt.NDArray[np.bool_]  # nothing but white space
+    hashes: npt.NDArray[np.uint64]
+    text_chars: npt.NDArray[np.int64]  # (texts,) characters of each text, line breaks included
+
+
+def find_lines(column: pa.ChunkedArray | pa.Array, stripped: bool) -> LineSpans:
+    """The lines of every text, without the white space around them if they are to be ``stripped``."""
+    data, offsets = text_buffers(column)
+    texts = len(offsets) - 1
+    breaks = np.flatnonzero(data[offsets[0] : offsets[-1]] == _NEWLINE) + offsets[0]
+    room = len(breaks) + texts
+    lines = LineSpans(
+        data,
+        offsets,
+        first=np.zeros(texts + 1, dtype=np.int64),
+        starts=np.empty(room, dtype=np.int64),
+        ends=np.empty(room, dtype=np.int64),
+        chars=np.empty(room, dtype=np.int64),
+        blank=np.empty(room, dtype=np.bool_),
+        hashes=np.empty(room, dtype=np.uint64),
+        text_chars=np.empty(texts, dtype=np.int64),
+    )
+    _find(character_flags(), stripped, breaks, *lines)
+    return lines
+
+
+@njit(cache=True, nogil=True)
+def mix(value):  # type: ignore[no-untyped-def]
+    """Spread a 64-bit number over all its bits."""
+    value ^= value >> _HALF
+    value *= _MIX
+    return value ^ (value >> _HALF)
+
+
+@njit(cache=True, nogil=True)
+def polynomial(data, start, end):  # type: ignore[no-untyped-def]
+    """The sum of ``(byte + 1) * BASE**(bytes behind it)`` over ``data[start:end]``, modulo 2^64."""
+    value = _ZERO
+    position = start
+    while position + 4 <= end:
+        value = value * BASE_4 + (
+            np.uint64(data[position]) * BASE_3
+            + np.uint64(data[position + 1]) * BASE_2
+            + np.uint64(data[position + 2]) * BASE
+            + np.uint64(data[position + 3])
+            + _ONES
+        )
+        position += 4
+    while position < end:
+        value = value * BASE + np.uint64(data[position]) + _ONE
+        position += 1
+    return value
+
+
+@njit(cache=True, nogil=True)
+def hash_bytes(data, start, end):  # type: ignore[no-untyped-def]
+    """64 bits that stand for ``data[start:end]``."""
+    return mix(polynomial(data, start, end))
+
+
+@njit(cache=True, nogil=True)
+def count_characters(data, start, end):  # type: ignore[no-untyped-def]
+    """Code points in ``data[start:end]``: the bytes that don't go on with one."""
+    count = 0
+    for position in range(start, end):
+        count += np.int64((data[position] & 0xC0) != 0x80)
+    return count
+
+
+@njit(cache=True, nogil=True)
+def skip_space(data, start, end, flags):  # type: ignore[no-untyped-def]
+    """Where the first character of ``data[start:end]`` that is no white space begins; ``end`` if there is none."""
+    while start < end:
+        code = np.int64(data[start])
+        size = 1
+        if code >= 0x80:
+            code, size = decode(data, start)
+        if not flags[code] & SPACE:
+            break
+        start += size
+    return start
+
+
+@njit(cache=True, nogil=True)
+def skip_space_back(data, start, end, flags):  # type: ignore[no-untyped-def]
+    """Behind the last character of ``data[start:end]`` that is no white space; ``start`` if there is none."""
+    while end > start:
+        position = end - 1
+        while position > start and data[position] & 0xC0 == 0x80:
+            position -= 1
+        code, _ = decode(data, position)
+        if not flags[code] & SPACE:
+            break
+        end = position
+    return end
+
+
+@njit(cache=True, nogil=True)
+def _find(flags, stripped, breaks, data, offsets, first, starts, ends, chars, blank, hashes, text_chars):  # type: ignore[no-untyped-def]
+    count, breaks_seen = 0, 0
+    for text in range(len(offsets) - 1):
+        first[text] = count
+        start, text_end = offsets[text], offsets[text + 1]
+        total = 0
+        while True:
+            end = text_end
+            if breaks_seen < len(breaks) and breaks[breaks_seen] < text_end:
+                end = breaks[breaks_seen]
+                breaks_seen += 1
+            content, content_end = skip_space(data, start, end, flags), end
+            length = count_characters(data, content, end)
+            total += length + np.int64(end < text_end)
+            if content > start:
+                before = count_characters(data, start, content)
+                total += before
+                length += 0 if stripped else before
+            if stripped:
+                content_end = skip_space_back(data, content, end, flags)
+                if content_end < end:
+                    length -= count_characters(data, content_end, end)
+            starts[count] = content if stripped else start
+            ends[count] = content_end
+            chars[count] = length
+            blank[count] = content >= end
+            hashes[count] = hash_bytes(data, starts[count], content_end)
+            count += 1
+            start = end + 1
+            if end >= text_end:
+                break
+        text_chars[text] = total
+    first[len(offsets) - 1] = count
