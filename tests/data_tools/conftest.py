@@ -18,8 +18,15 @@ STAGES: dict[str, tuple[str, type[configs.Strict], dict[str, str]]] = {
     "ingest": ("ingest", configs.IngestConfig, {}),
     "annotate": ("annotate", configs.AnnotateConfig, {"documents": "ingest"}),
     "select": ("select", configs.SelectConfig, {"documents": "ingest", "signals": "annotate"}),
+    "clean": ("clean", configs.CleanConfig, {"documents": "select"}),
+    "quality_classifier": ("train_quality_classifier", configs.QualityClassifierConfig, {"documents": "ingest"}),
     "deduplicate": ("deduplicate", configs.DeduplicateConfig, {"documents": "select"}),
     "mix": ("mix", configs.MixConfig, {"documents": "deduplicate"}),
+    "data_card": (
+        "write_data_card",
+        configs.DataCardStage,
+        {"documents": "mix"} | {name: name for name in ("ingest", "annotate", "select", "deduplicate")},
+    ),
     "classification_set": ("build_classification_set", configs.ClassificationSetConfig, {"documents": "mix"}),
     "instruction_set": ("build_instruction_set", configs.InstructionSetConfig, {"documents": "mix"}),
 }
