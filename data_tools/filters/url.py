@@ -57,8 +57,8 @@ def split_url(url: str) -> tuple[str, str]:
     end = min((found for mark in "/?#" if (found := rest.find(mark)) >= 0), default=len(rest))
     host, path = rest[:end], rest[end:].partition("#")[0]
     host = host.rpartition("@")[2]
-    if not host.startswith("["):  # an IPv6 address holds colons of its own
-        host = host.partition(":")[0]
+    # An IPv6 address stands in brackets and holds colons of its own.
+    host = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
     path = urllib.parse.unquote(path).lower()
     return ascii_host(urllib.parse.unquote(host)), "" if path == "/" else path
 
