@@ -12,7 +12,8 @@ SPLIT_USES = {"train": "to learn from", "validation": "to watch the training", "
 
 #: What a person calls a reason that isn't a filter's.
 REASONS = {
-    "nothing-left": "nothing was left of it after the edits",
+    "clean/empty": "nothing was left of it after the edits",
+    "passage/empty": "every passage of it stands elsewhere",
     "not-in-mixture": "left out of the mixture",
     "exact-duplicate": "the same text is there already",
     "near-duplicate": "nearly the same text is there already",

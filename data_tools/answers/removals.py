@@ -13,8 +13,8 @@ from typing import Any
 from data_tools.answers.tables import COPY, Tables
 from data_tools.answers.thresholds import signals_behind
 
-#: Reasons that no table spells out.
-NOTHING_LEFT = "nothing-left"
+#: Reasons that no table spells out: where a stage's edits left nothing, and where mix took no more.
+NOTHING_LEFT = {"clean": "clean/empty", "deduplicate": "passage/empty"}
 NOT_IN_MIXTURE = "not-in-mixture"
 
 
@@ -48,15 +48,11 @@ def _parts(tables: Tables) -> Iterator[str]:
             f"FROM {tables.scan('ingest', 'documents')} d JOIN {tables.scan('select', 'verdicts')} v "
             "ON d.part = v.part AND d.file_row_number = v.file_row_number WHERE NOT v.keep"
         )
-    for stage in ("clean", "deduplicate", "decontaminate"):
+    for stage, reason in NOTHING_LEFT.items():
         if tables.has(stage, "edits"):
-            # A document that met an evaluation set and was cut to nothing has its reason in the other table.
-            known = ""
-            if tables.has(stage, "contamination"):
-                known = f" AND ({COPY}) NOT IN (SELECT ({COPY}) FROM {_contaminated(tables)})"
             yield (
-                f"SELECT '{stage}', '{NOTHING_LEFT}', {COPY}, bytes_before FROM {tables.scan(stage, 'edits')} "
-                f"WHERE new_doc_id IS NULL{known}"
+                f"SELECT '{stage}', '{reason}', {COPY}, bytes_before FROM {tables.scan(stage, 'edits')} "
+                "WHERE new_doc_id IS NULL"
             )
     if tables.has("deduplicate", "duplicates"):
         yield (

@@ -235,7 +235,7 @@ def _selected(tables: Tables, row: dict[str, Any], select: SelectConfig | None) 
 
 def _edited(tables: Tables, stage: str, copy: Copy, chars: int) -> tuple[Copy, list[Step]]:
     """What an editing stage did, and the copy as it left it."""
-    steps = list(_met(tables, stage, copy))
+    steps = [*_met(tables, stage, copy), *(_duplicate(tables, copy, chars) if stage == "deduplicate" else ())]
     after = copy
     if tables.has(stage, "edits") and all(step.stays for step in steps):
         for row in tables.rows(
@@ -246,37 +246,32 @@ def _edited(tables: Tables, stage: str, copy: Copy, chars: int) -> tuple[Copy, l
             told = tuple(f"{name}: {times:,}" for name, times in sorted(dict(row["changes"]).items()))
             sizes = f"{row['bytes_before']:,} to {row['bytes_after']:,} bytes"
             if row["new_doc_id"] is None:
-                steps.append(Step(stage, f"removed: {NOTHING_LEFT} after the edits ({sizes})", False, told))
+                steps.append(Step(stage, f"removed: {NOTHING_LEFT.get(stage, stage)} ({sizes})", False, told))
             else:
                 after = copy._replace(doc_id=row["new_doc_id"])
                 steps.append(Step(stage, f"edited, {sizes}; its id became {after.doc_id}", True, told))
-    if stage == "deduplicate":
-        steps += _duplicate(tables, {copy, after}, chars)
     return after, steps or [Step(stage, "unchanged" if stage == "clean" else "kept")]
 
 
-def _duplicate(tables: Tables, names: set[Copy], chars: int) -> list[Step]:
+def _duplicate(tables: Tables, copy: Copy, chars: int) -> list[Step]:
     if not tables.has("deduplicate", "duplicates"):
         return []
     table = tables.scan("deduplicate", "duplicates")
-    for copy in sorted(names):
-        found = tables.rows(
-            "SELECT doc_id, source, source_id, representative, cluster_size, exact_similarity, reason "
-            f"FROM {table} WHERE doc_id = ? AND source = ? AND source_id = ? LIMIT 1",
-            list(copy),
-        )
-        if found:
-            (pair,) = pairs_of(tables, found, chars)
-            where = "an index of earlier documents" if pair.reason.startswith("index") else pair.representative_source
-            how = "the same text as" if pair.reason.endswith("exact") else f"similarity {pair.similarity:.3f} to"
-            told = f"removed: {pair.reason}-duplicate, {how} {pair.representative} ({where or 'kept'})"
-            return [Step("deduplicate", told, False, (f"{pair.cluster_size:,} copies in all",), pair=pair)]
-    ids = sorted({copy.doc_id for copy in names})
-    places = ", ".join("?" * len(ids))
+    found = tables.rows(
+        "SELECT doc_id, source, source_id, representative, cluster_size, exact_similarity, reason "
+        f"FROM {table} WHERE doc_id = ? AND source = ? AND source_id = ? LIMIT 1",
+        list(copy),
+    )
+    if found:
+        (pair,) = pairs_of(tables, found, chars)
+        where = "an index of earlier documents" if pair.reason.startswith("index") else pair.representative_source
+        how = "the same text as" if pair.reason.endswith("exact") else f"similarity {pair.similarity:.3f} to"
+        told = f"removed: {pair.reason}-duplicate, {how} {pair.representative} ({where or 'kept'})"
+        return [Step("deduplicate", told, False, (f"{pair.cluster_size:,} copies in all",), pair=pair)]
     stands_for = tables.rows(
         f"SELECT doc_id, source, source_id, exact_similarity, count(*) OVER () AS n FROM {table} "
-        f"WHERE representative IN ({places}) ORDER BY exact_similarity DESC, source, source_id LIMIT {MOST_COPIES}",
-        ids,
+        f"WHERE representative = ? ORDER BY exact_similarity DESC, source, source_id LIMIT {MOST_COPIES}",
+        [copy.doc_id],
     )
     if not stands_for:
         return []

@@ -145,9 +145,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     write(where["deduplicate"], "documents", schema.DOCUMENTS, [cleaned[0], left])
 
     write(where["decontaminate"], "contamination", schema.CONTAMINATION, [[met("quiz", "removed"), met("cut", "cut")]])
-    write(
-        where["decontaminate"], "edits", schema.EDITS, [[edit("cut", "cut-after", {"contamination/science-quiz": 1})]]
-    )
+    write(where["decontaminate"], "edits", schema.EDITS, [[edit("cut", "cut-after", {"contamination/cut": 1})]])
     twice, left_out = document("twice"), left[-1]
     unseen = [cleaned[0], [document("cut-after", source_id="cut.txt"), twice, left_out]]
     write(where["decontaminate"], "documents", schema.DOCUMENTS, unseen)

@@ -60,7 +60,7 @@ def test_every_removal_edit_duplicate_and_match_is_on_it(facts: CardFacts) -> No
     assert [(one.stage, one.reason, one.documents) for one in facts.removed] == [
         ("select", "gopher/short", 1),
         ("select", "gopher/stop-words", 1),
-        ("clean", "nothing-left", 1),
+        ("clean", "clean/empty", 1),
         ("deduplicate", "exact-duplicate", 1),
         ("deduplicate", "near-duplicate", 1),
         ("decontaminate", "contamination/science-quiz", 1),

@@ -15,7 +15,7 @@ def test_every_reason_of_every_stage_can_be_asked_for(tables: Tables) -> None:
         ("select", "gopher/short", 1),
         ("select", "gopher/stop-words", 1),
         ("clean", "c4/few-words-in-line", 1),
-        ("clean", "nothing-left", 1),
+        ("clean", "clean/empty", 1),
         ("clean", "personal-data/emails", 1),
         ("deduplicate", "exact-duplicate", 1),
         ("deduplicate", "near-duplicate", 1),

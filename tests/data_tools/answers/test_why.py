@@ -71,7 +71,7 @@ def test_a_text_that_was_cut_is_followed_too(tables: Tables) -> None:
 
 def test_what_an_edit_left_nothing_of(tables: Tables) -> None:
     story = the_story(tables, "web/menu.txt")
-    assert story.steps[-1].stage == "clean" and story.steps[-1].outcome.startswith("removed: nothing-left")
+    assert story.steps[-1].stage == "clean" and story.steps[-1].outcome.startswith("removed: clean/empty")
 
 
 def test_a_near_duplicate_is_shown_beside_what_stays(tables: Tables) -> None:
