@@ -78,7 +78,7 @@ def test_the_numbers_are_part_of_the_configuration_and_stay_as_they_are() -> Non
 def test_presets_add_up_unless_they_contradict_each_other() -> None:
     both = select("gopher-paper", "c4-paper")
     assert both.gopher_quality is not None and both.c4 is not None
-    with pytest.raises(ValidationError, match="'fineweb-paper' and .* have different numbers for fineweb"):
+    with pytest.raises(ValidationError, match=r"'fineweb-paper' and .* have different numbers for fineweb"):
         select("fineweb-paper", "datatrove-0.10")
     assert select("c4-paper", "c4-code", c4={"min_sentences": 4}).c4 == C4Rule(min_sentences=4)
     with pytest.raises(ValidationError, match="gopher-paper"):

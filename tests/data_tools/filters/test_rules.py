@@ -5,7 +5,7 @@ import operator
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.config import Strict
@@ -54,6 +54,7 @@ rules = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(numbers, st.none() | st.booleans(), st.sampled_from(["en", "fr", None])), min_size=1),
     rules,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.config import UrlRule
@@ -87,6 +87,7 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
         read_blocklist(path)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100), st.text(max_size=30))
 def test_any_text_as_a_url(url: str, word: str) -> None:
     matcher = UrlMatcher(UrlRule(banned_words=(word,), soft_banned_words=("a", "b"), banned_substrings=(word,)))
