@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_tools.atomic_file import atomic_writer
 from data_tools.config import DataRuntime, LineDedupConfig
+from data_tools.edited_documents import count_documents, replace_texts
 from data_tools.parallel import map_shards
 from data_tools.parquet import ShardFile, read_row_groups
 from data_tools.progress import Progress
@@ -178,7 +178,7 @@ def _cut(
         return table, []
     data, offsets = text_buffers(table["text"])
     rows, first = np.unique(texts, return_index=True)
-    new_texts: list[str] = []
+    new_texts: dict[int, str] = {}
     for row, begin, end in zip(rows.tolist(), first.tolist(), [*first.tolist()[1:], len(texts)], strict=True):
         pieces, position = [], int(offsets[row])
         for start, following in zip(starts[begin:end].tolist(), followings[begin:end].tolist(), strict=True):
@@ -186,44 +186,26 @@ def _cut(
             position = following
         pieces.append(data[position : offsets[row + 1]].tobytes())
         text = b"".join(pieces).decode().strip("\n")
-        new_texts.append(text if text.strip() else "")
+        new_texts[row] = text if text.strip() else ""
     changed = table.take(pa.array(rows)).select(["doc_id", "source", "source_id", "n_bytes"]).to_pylist()
     passages = np.diff(np.append(first, len(texts))).tolist()
     changes = [
         {
-            "doc_id": row["doc_id"],
+            "doc_id": document["doc_id"],
             "new_doc_id": document_id(text) if text else None,
-            "source": row["source"],
-            "source_id": row["source_id"],
+            "source": document["source"],
+            "source_id": document["source_id"],
             "changes": [(change, count)],
-            "bytes_before": row["n_bytes"],
+            "bytes_before": document["n_bytes"],
             "bytes_after": len(text.encode()),
         }
-        for row, text, count in zip(changed, new_texts, passages, strict=True)
+        for document, text, count in zip(changed, new_texts.values(), passages, strict=True)
     ]
-    mask = np.zeros(table.num_rows, dtype=bool)
-    mask[rows] = True
-    replacements = {
-        "text": pa.array(new_texts, pa.large_string()),
-        "doc_id": pa.array([row["new_doc_id"] or "" for row in changes], pa.string()),
-        "n_bytes": pa.array([row["bytes_after"] for row in changes], pa.int64()),
-    }
-    for name, values in replacements.items():
-        column = pc.replace_with_mask(table[name].combine_chunks(), pa.array(mask), values)
-        table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
-    gone = mask.copy()
-    gone[rows] = [row["new_doc_id"] is None for row in changes]
-    return table.filter(pa.array(~gone)), changes
+    return replace_texts(table, new_texts), changes
 
 
 def _count(before: pa.Table, after: pa.Table, changes: list[dict[str, Any]], config: LineDedupConfig) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for name, table in (("in", before), ("out", after)):
-        counts[f"documents_{name}"] = table.num_rows
-        counts[f"bytes_{name}"] = pc.sum(table["n_bytes"]).as_py() or 0
-    for group in after.group_by("source").aggregate([("n_bytes", "sum"), ("n_bytes", "count")]).to_pylist():
-        counts[f"source.{group['source']}.documents_out"] = group["n_bytes_count"]
-        counts[f"source.{group['source']}.bytes_out"] = group["n_bytes_sum"]
+    counts = count_documents(before, after)
     counts["edited"] = sum(row["new_doc_id"] is not None for row in changes)
     counts[f"{config.unit}s_cut"] = sum(count for row in changes for _, count in row["changes"])
     for row in changes:

@@ -19,7 +19,7 @@ _33 = np.uint64(33)
 
 @njit(inline="always")
 def _blank(byte):  # type: ignore[no-untyped-def]
-    return byte == _SPACE or byte == _TAB or byte == _RETURN or byte == _NEWLINE
+    return byte in (_SPACE, _TAB, _RETURN, _NEWLINE)
 
 
 @njit(inline="always")
@@ -84,7 +84,7 @@ def find_passages(data, offsets, paragraphs, min_chars, documents, starts, follo
                     followings[count] = end if paragraphs else min(line_end + 1, end)
                     high[count], low[count] = _finish(h), _finish(g)
                     if paragraphs:
-                        previous = count
+                        previous = np.int64(count)
                     count += 1
                 start = np.int64(-1)
             position = line_end + 1

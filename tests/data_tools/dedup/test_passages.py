@@ -23,7 +23,7 @@ BLANKS = " \t\r\n"
 def walked(shards: list[list[str]], config: LineDedupConfig) -> list[list[str]]:
     """What is left of each document of each shard ("" where it goes)."""
     seen: Counter[str] = Counter()
-    left = []
+    left: list[list[str]] = []
     for shard in shards:
         left.append([])
         for text in shard:

@@ -1,0 +1,1 @@
+"""Evaluation sets and what of them stands in the corpus."""
