@@ -28,9 +28,9 @@ n-grams' characters      of those of the words           of those of the text   
 are a share                                                                              letter or digit
 =======================  ==============================  ==============================  ==============================
 
-Comparisons are strict. Occurrences of a top n-gram that overlap count each, so its share can exceed 1. An empty text has
-every signal 0, but for ``datatrove``, which drops it: there all of it is duplicate lines. (Dolma sums the characters of
-all n-grams as its denominator, which is no share of the text; it has no definition here.)
+Comparisons are strict. Occurrences of a top n-gram that overlap count each, so its share can exceed 1. An empty text
+has every signal 0, but for ``datatrove``, which drops it: there all of it is duplicate lines. (Dolma sums the characters
+of all n-grams as its denominator, which is no share of the text; it has no definition here.)
 
 Where the paper is silent, ``paper`` follows its words: characters "contained within" duplicates, wherever they stand.
 """

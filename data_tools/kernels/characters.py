@@ -68,7 +68,7 @@ def character_flags() -> npt.NDArray[np.uint8]:
             flag |= WORD
         if category[0] == "P":
             flag |= PUNCTUATION
-        if category == "Lu":
+        if character.isupper():
             flag |= UPPER
         if category == "Nd":
             flag |= DIGIT
