@@ -26,6 +26,8 @@ Counters = dict[str, int | float | str]
 
 #: What a document goes for of which the rules leave nothing.
 EMPTY = "clean/empty"
+#: Blank lines, and blanks around lines: line rules put lines together anew.
+WHITE_SPACE = "clean/white-space"
 
 
 def run(config: CleanConfig, inputs: dict[str, Path], out: Path, progress: Progress, runtime: DataRuntime) -> Counters:
@@ -114,7 +116,8 @@ def _edit(config: CleanConfig, table: pa.Table) -> tuple[pa.Table, pa.Table]:
     ids = [document_id(text) if text.strip() else None for text in texts]
     sizes = [len(text.encode()) if new is not None else 0 for text, new in zip(texts, ids, strict=True)]
     done = [
-        [(name, int(times[row])) for name, times in sorted(changes.items()) if times[row]] for row in rows.to_pylist()
+        [(name, int(times[row])) for name, times in sorted(changes.items()) if times[row]] or [(WHITE_SPACE, 1)]
+        for row in rows.to_pylist()
     ]
     old = table.take(rows)
     edits = pa.table(
