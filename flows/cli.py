@@ -25,7 +25,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows import __version__
-from flows.commands import artifacts, config, data, doctor, models, run, track, ui
+from flows.commands import artifacts, config, data, doctor, models, retune, run, track, ui
 from flows.commands.workspace import current_workspace
 from flows.passwords import hide_passwords
 
@@ -151,6 +151,7 @@ app.command("runs", rich_help_panel=_LOOK)(artifacts.runs)
 app.command("lineage", rich_help_panel=_LOOK)(artifacts.lineage)
 app.command("funnel", rich_help_panel=_LOOK)(data.funnel)
 app.command("why", rich_help_panel=_LOOK)(data.why)
+data.app.command("retune")(retune.retune)
 app.add_typer(data.app, name="data", rich_help_panel=_LOOK)
 app.command("doctor", rich_help_panel=_CARE)(doctor.doctor)
 app.command("gc", rich_help_panel=_CARE)(artifacts.gc)

@@ -6,7 +6,7 @@ Everything outside ``runtime`` is identity: it decides what comes out, and it en
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,7 @@ class PipelineConfig(Strict):
         from data_tools.filters.presets import problems
 
         found = problems(self.annotate, self.select, self.clean, scored=self.quality_classifier is not None)
+        found += self._unknown_sources()
         held_out = self.mix.validation_fraction + self.mix.test_fraction
         if held_out >= 1:
             found.append(f"mix: validation_fraction + test_fraction is {held_out:g}, so nothing is left to train on")
@@ -143,6 +144,23 @@ class PipelineConfig(Strict):
                     "which is all that the model sees at once"
                 )
         return found
+
+    def _unknown_sources(self) -> list[str]:
+        """Names of sources that ingest doesn't have, in the sections that speak of them."""
+        known = [source.name for source in self.ingest.sources]
+        named: dict[str, Iterable[str]] = {
+            f"mix.{way}": getattr(self.mix, way) or () for way in ("weights", "budgets", "tokens")
+        }
+        named["deduplicate.source_priority"] = self.deduplicate.source_priority
+        if self.quality_classifier is not None:
+            for side in ("positive_sources", "negative_sources"):
+                named[f"quality_classifier.{side}"] = getattr(self.quality_classifier, side)
+        return [
+            f"{where}: there is no source called {name!r}; ingest has {', '.join(known)}"
+            for where, names in named.items()
+            for name in names
+            if name not in known
+        ]
 
     @property
     def workspace(self) -> Path:

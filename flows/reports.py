@@ -1,4 +1,4 @@
-"""What a person reads in Prefect: the data funnel, the training summary, the scorecard.
+"""What a person reads in Prefect: the data funnel, the data card, duplicates, the training summary, the scorecard.
 
 Reports are a courtesy. Whatever goes wrong here is logged, and the run goes on.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from data_tools.funnel import STAGES
+from data_tools.funnel import STAGES, by_source
 
 if TYPE_CHECKING:
     from flows.lineage.manifest import Manifest
@@ -66,10 +66,24 @@ def after_stage(run: Run, name: str) -> None:
         rows = funnel_rows(run.manifests)
         create_table_artifact(key="data-funnel", table=rows, description="How many documents and bytes each step left.")
         create_table_artifact(
+            key="data-reasons",
+            table=reason_rows(run.manifests),
+            description="Why documents left, source by source. Several reasons can apply to one.",
+        )
+        create_table_artifact(
             key="data-counters",
             table=counter_rows(run.manifests),
             description="Everything that the data stages counted.",
         )
+    if name == "data_card":
+        folder = run.planned[name].path
+        text = (folder / "data_card.md").read_text(encoding="utf-8")
+        create_markdown_artifact(key="data-card", markdown=text, description="The corpus, and how it came about.")
+        pairs = duplicate_rows(json.loads((folder / "data_card.json").read_text(encoding="utf-8")))
+        if pairs:
+            create_table_artifact(
+                key="duplicates", table=pairs, description="Removed documents beside those that stay in their place."
+            )
     if [name] == last_trained:
         create_markdown_artifact(
             key="training-summary", markdown=training_summary(run), description="What was trained, and how it went."
@@ -98,6 +112,34 @@ def funnel_rows(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def reason_rows(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
+    """A row for each reason of each source, in the chain's order, the most frequent first."""
+    rows = [
+        {"stage": stage, "reason": reason, "source": source, "documents": n}
+        for source, stages in by_source({name: manifest.counters for name, manifest in manifests.items()}).items()
+        for stage, counts in stages.items()
+        for reason, n in counts.removed.items()
+    ]
+    order = list(STAGES)
+    return sorted(rows, key=lambda row: (order.index(row["stage"]), -row["documents"], row["reason"], row["source"]))
+
+
+def duplicate_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pairs of ``data_card.json``, each once: those of the lowest similarity, then those drawn at random."""
+    found = card.get("duplicates", {})
+    pairs = {
+        (pair["source"], pair["source_id"]): {
+            "similarity": round(pair["similarity"], 3),
+            "removed": f"{pair['source']}/{pair['source_id']}",
+            "kept": pair["representative_source"] or pair["representative"],
+            "removed begins": pair["beginning"],
+            "kept begins": pair["representative_beginning"],
+        }
+        for pair in [*found.get("closest_calls", ()), *found.get("drawn", ())]
+    }
+    return list(pairs.values())
 
 
 def counter_rows(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:

@@ -35,6 +35,8 @@ HEADLINES = {
     "documents_out": "documents",
     "quarantined": "quarantined",
     "removed": "removed",
+    "edited": "edited",
+    "holdout_accuracy": "accuracy on held-out examples",
     "examples": "examples",
     "labels": "labels",
     "vocab_size": "entries",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.commands.config import ConfigArgument, SetOption
 from flows.commands.workspace import WorkspaceOption, newest_artifact, open_workspace
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def why(
     with open_tables(chain) as tables:
         answer = ask(tables, document, select_config(chain))
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     for row in answer.quarantined:
         _print_quarantined(row)
@@ -250,7 +249,7 @@ def sample(
             _print_reasons(draw.reasons(tables))
             return
     if as_json:
-        _print_json([{"stage": s, "reason": r, "examples": examples} for (s, r), examples in found.items()])
+        print_json([{"stage": s, "reason": r, "examples": examples} for (s, r), examples in found.items()])
         return
     for (where, why_), examples in found.items():
         _print_examples(f"{why_} ({where})" if why_ else "", examples)
@@ -319,7 +318,8 @@ def card(
         webbrowser.open((folder / "data_card.html").as_uri())
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """An answer as JSON, whatever dataclasses are in it."""
     import dataclasses
     import json
 
@@ -329,6 +329,3 @@ def _print_json(value: Any) -> None:
         raise TypeError(f"a {type(item).__name__} in an answer")
 
     print(json.dumps(value, default=plain, indent=1, ensure_ascii=False))
-
-
-_ = (ConfigArgument, SetOption)  # of retune

@@ -112,7 +112,10 @@ class RunSnapshot:
 
     def params(self) -> dict[str, str]:
         """The sections that people compare runs by, flattened. What a stage was told in full is on its own run."""
-        sections = ("model", "tokenizer", "pretrain", "classifier", "assistant", "deduplicate", "mix")
+        sections = (
+            *("select", "clean", "deduplicate", "decontaminate", "mix"),
+            *("model", "tokenizer", "pretrain", "classifier", "assistant"),
+        )
         config = self.record.config
         return flatten({name: config[name] for name in sections if config.get(name) is not None})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -20,6 +21,10 @@ DATA = (
     *("write_data_card", "build_classification_set", "build_instruction_set"),
 )
 LLM = ("train_tokenizer", "write_shards")
+PAIR = {
+    **{"source": "texts", "source_id": "b.txt", "representative_source": "texts/a.txt", "representative": "0" * 32},
+    **{"similarity": 0.8125, "beginning": "Some text!", "representative_beginning": "Some text."},
+}
 
 TRAINER = """
 import json, pathlib, sys
@@ -96,6 +101,9 @@ class Doors:
             progress(1, 2, "half")
             if stage in self.instead:
                 return self.instead[stage](out)
+            if stage == "write_data_card":
+                (out / "data_card.md").write_text("# Data card\n")
+                (out / "data_card.json").write_text(json.dumps({"duplicates": {"drawn": [PAIR]}}))
             (out / "documents").mkdir(exist_ok=True)
             (out / "documents" / "part-00000.parquet").write_text(f"{stage}: {config!r}")
             return {"documents_in": 10, "documents_out": 9, "bytes_in": 100, "bytes_out": 90}

@@ -90,7 +90,11 @@ def test_a_run_makes_everything_and_the_next_one_reuses_it(
     assert list(tasks) and {state.name for state in tasks.values()} == {"Completed"}
     assert set(tasks) == {stage.title for stage in record.stages}
     shown = reports_of(record)
-    assert set(shown) == {"data-funnel", "data-counters", "training-summary", "scorecard"}
+    assert set(shown) == {
+        *("data-funnel", "data-reasons", "data-counters", "data-card", "duplicates"),
+        *("training-summary", "scorecard"),
+    }
+    assert shown["data-card"] == "# Data card\n" and json.loads(shown["duplicates"])[0]["similarity"] == 0.812
     assert json.loads(shown["data-funnel"])[0]["stage"] == "ingest" and "90.0%" in shown["data-funnel"]
     assert "2.5" in shown["training-summary"] and shown["scorecard"] == "# Scorecard\n"
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.lineage.manifest import Manifest
-from flows.reports import courtesy, funnel_rows, validation_curve
+from flows.reports import courtesy, duplicate_rows, funnel_rows, reason_rows, validation_curve
 
 
 def made_by(stage: str, counters: dict[str, int | float | str]) -> Manifest:
@@ -36,6 +36,30 @@ def test_the_funnel_shows_what_each_stage_left() -> None:
     )
     assert [row["stage"] for row in rows] == ["ingest", "select"]
     assert rows[1] == {"stage": "select", "documents in": 200, "documents out": 50, "kept": "25.0%", "bytes out": 900}
+
+
+def test_reasons_are_told_source_by_source_in_the_order_of_the_chain() -> None:
+    counters: dict[str, int | float | str] = {"source.b.removed.x": 3, "source.a.removed.x": 3, "source.a.removed.y": 9}
+    rows = reason_rows(
+        {"deduplicate": made_by("deduplicate", {"source.a.removed.z": 99}), "select": made_by("select", counters)}
+    )
+    assert [(row["stage"], row["reason"], row["source"], row["documents"]) for row in rows] == [
+        ("select", "y", "a", 9),
+        ("select", "x", "a", 3),
+        ("select", "x", "b", 3),
+        ("deduplicate", "z", "a", 99),
+    ]
+
+
+def test_each_pair_of_duplicates_has_one_row() -> None:
+    pair = {
+        **{"source": "a", "source_id": "1", "representative_source": "", "representative": "ff", "similarity": 0.75049},
+        **{"beginning": "one", "representative_beginning": "other"},
+    }
+    rows = duplicate_rows({"duplicates": {"closest_calls": [pair], "drawn": [pair, pair | {"source_id": "2"}]}})
+    assert [row["removed"] for row in rows] == ["a/1", "a/2"]
+    assert rows[0]["similarity"] == 0.75 and rows[0]["kept"] == "ff"
+    assert duplicate_rows({}) == []
 
 
 def test_a_report_that_fails_is_only_a_line_in_the_log(caplog) -> None:  # type: ignore[no-untyped-def]
