@@ -100,17 +100,17 @@ def decode_page(raw: bytes, declared: str | None = None) -> str:
     return decode(raw, declared)[0]
 
 
-def require_packages(method: str, where: str) -> None:
-    """Find out before a run whether what ``method`` needs is installed.
+def require_packages(method: str, where: str, *others: str) -> None:
+    """Find out before a run whether what ``method`` needs is installed, and ``others`` too.
 
     Raises:
         DataError: it isn't. Names the extra.
     """
     from importlib.util import find_spec
 
-    for package in ("resiliparse", *(["trafilatura"] if method == "trafilatura" else [])):
+    for package in ("resiliparse", *(["trafilatura"] if method == "trafilatura" else []), *others):
         if find_spec(package) is None:
-            what = f"extraction by {method} needs the package {package}, which isn't installed"
+            what = f"the package {package} isn't installed"
             raise DataError(what, where=where, fix="pip install 'groundup[web]'")
 
 

@@ -36,7 +36,7 @@ def page_extractor(config: SourceConfig) -> IsolatedExtractor:
 
 
 def extract_pages(
-    extractor: IsolatedExtractor, items: Iterable[Page | Quarantined | Skipped]
+    extractor: IsolatedExtractor, items: Iterable[Page | Record | Quarantined | Skipped]
 ) -> Iterator[Record | Quarantined | Skipped]:
     """Pages become records, or are quarantined (``skipped-...`` reasons: counted only); all else passes, in order.
 
