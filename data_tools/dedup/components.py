@@ -1,59 +1,87 @@
-"""Candidate edges and the groups they connect."""
+"""Which documents are connected by candidate edges: union-find over all of a corpus, 8 bytes a document.
+
+A component only says who may be compared with whom: what is removed is decided pair by pair
+(`data_tools.dedup.verify`). So edges too many do no harm, and the order in which they come changes nothing.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit, uint64
+
+Parents = npt.NDArray[np.int64]
 
 
-class UnionFind:
-    """Disjoint sets over 0..n-1, with path halving. A set's root is its least member, whatever the order of unions."""
-
-    def __init__(self, n: int) -> None:
-        self._parent = list(range(n))
-
-    def find(self, item: int) -> int:
-        parent = self._parent
-        while parent[item] != item:
-            parent[item] = parent[parent[item]]
-            item = parent[item]
-        return item
-
-    def union(self, a: int, b: int) -> None:
-        a, b = self.find(a), self.find(b)
-        if a != b:
-            self._parent[max(a, b)] = min(a, b)
-
-    def groups(self) -> list[list[int]]:
-        """Sets of at least two members, each sorted, in the order of their roots."""
-        members: dict[int, list[int]] = {}
-        for item in range(len(self._parent)):
-            members.setdefault(self.find(item), []).append(item)
-        return [group for group in members.values() if len(group) > 1]
+def separate(documents: int) -> Parents:
+    """Every document by itself: (documents,) int64."""
+    return np.arange(documents, dtype=np.int64)
 
 
-def candidate_groups(keys: npt.NDArray[np.uint64], taking_part: npt.NDArray[np.bool_]) -> list[list[int]]:
-    """Groups of rows that are connected by shared band keys.
+@njit(cache=True, nogil=True)
+def _find(parents, item):  # type: ignore[no-untyped-def]
+    while parents[item] != item:
+        parents[item] = parents[parents[item]]
+        item = parents[item]
+    return item
 
-    Edges are stars (every member of a bucket to its first), so a bucket of k costs k - 1 edges and not k². A group only
-    says who may be compared with whom: what is removed is decided pair by pair (`data_tools.dedup.verify`).
+
+@njit(cache=True, nogil=True)
+def _union(parents, a, b):  # type: ignore[no-untyped-def]
+    a, b = _find(parents, a), _find(parents, b)
+    if a < b:
+        parents[b] = a
+    elif b < a:
+        parents[a] = b
+
+
+@njit(cache=True, nogil=True)
+def join_edges(parents, a, b):  # type: ignore[no-untyped-def]
+    """Connect document ``a[i]`` with ``b[i]`` (both int64), for every i."""
+    for i in range(len(a)):
+        _union(parents, a[i], b[i])
+
+
+@njit(cache=True, nogil=True)
+def join_buckets(parents, packed, row_bits, documents):  # type: ignore[no-untyped-def]
+    """Connect the documents of each bucket with the bucket's first.
 
     Args:
-        keys: (documents, bands).
-        taking_part: (documents,) rows that have shingles at all.
+        packed: (rows,) uint64, sorted: a band key's upper bits over a row's number in ``row_bits`` bits.
+        documents: (rows,) int64: the document of each row.
     """
-    rows = np.flatnonzero(taking_part)
-    sets = UnionFind(len(keys))
-    for band in range(keys.shape[1]):
-        column = keys[rows, band]
-        order = np.argsort(column, kind="stable")  # equal keys stay in row order
-        ordered, ranked = column[order], rows[order]
-        same = ordered[1:] == ordered[:-1]
-        if not same.any():
-            continue
-        bucket = np.concatenate([[0], np.cumsum(~same)])
-        firsts = ranked[np.concatenate([[0], np.flatnonzero(~same) + 1])]
-        followers = np.flatnonzero(same) + 1
-        for first, member in zip(firsts[bucket[followers]].tolist(), ranked[followers].tolist(), strict=True):
-            sets.union(first, member)
-    return sets.groups()
+    shift = uint64(row_bits)
+    low = (uint64(1) << shift) - uint64(1)
+    first = 0
+    for i in range(1, len(packed)):
+        if packed[i] >> shift == packed[first] >> shift:
+            _union(parents, documents[packed[first] & low], documents[packed[i] & low])
+        else:
+            first = i
+
+
+@njit(cache=True, nogil=True)
+def settle(parents):  # type: ignore[no-untyped-def]
+    """Point every document at the first of its component."""
+    for item in range(len(parents)):
+        parents[item] = parents[parents[item]]  # a parent comes before its child, so it is settled already
+
+
+def component_members(parents: Parents, taking_part: npt.NDArray[np.bool_]) -> tuple[Parents, npt.NDArray[np.int64]]:
+    """Components with at least two members that take part, one after the other.
+
+    Args:
+        parents: settled.
+        taking_part: (documents,) false for those that are out already.
+
+    Returns:
+        ``(members, starts)``: documents, component by component in the order of their first members, each in corpus
+        order; where each component begins, and at the end how many members there are.
+    """
+    roots = np.where(taking_part, parents, len(parents))
+    sizes = np.bincount(roots, minlength=len(parents) + 1)
+    sizes[-1] = 0
+    members = np.flatnonzero(sizes[roots] > 1)
+    members = members[np.argsort(parents[members], kind="stable")]
+    firsts = np.flatnonzero(np.diff(parents[members], prepend=-1))
+    return members, np.append(firsts, len(members)).astype(np.int64)

@@ -26,15 +26,30 @@ SHINGLE_VERSION = 2
 Shingles: TypeAlias = npt.NDArray[np.uint64]
 
 
-def shingle_sets(column: pa.ChunkedArray | pa.Array, shingle_words: int) -> list[Shingles]:
-    """The distinct shingles of each text of a string column, sorted, uint64."""
+def shingle_runs(
+    column: pa.ChunkedArray | pa.Array, shingle_words: int
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """The distinct shingles of each text of a string column, sorted, all in one array.
+
+    Returns:
+        ``(shingles, ends)``: those of text i are ``shingles[ends[i - 1]:ends[i]]``, those of the first begin at 0.
+    """
     data, offsets = (read_only(buffer) for buffer in text_buffers(column))
+    # A word takes two bytes with the character that ends it, but for the last of a text.
     places = int(offsets[-1] - offsets[0]) // 2 + len(offsets) + BLOCK
     hashes = np.empty(places, dtype=np.uint64)
     ends = np.empty(len(offsets) - 1, dtype=np.int64)
     kernels.shingles(data, offsets, character_flags(), lower_case(), shingle_words, hashes, ends)
-    starts = [0, *ends.tolist()]
-    return [np.unique(hashes[start:end]) for start, end in pairwise(starts)]
+    for start, end in pairwise([0, *ends.tolist()]):
+        hashes[start:end].sort()  # here, because numpy sorts with vector instructions and numba without
+    kernels.drop_repeats(hashes, ends)
+    return hashes[: ends[-1] if len(ends) else 0], ends
+
+
+def shingle_sets(column: pa.ChunkedArray | pa.Array, shingle_words: int) -> list[Shingles]:
+    """The distinct shingles of each text of a string column, sorted, uint64."""
+    shingles, ends = shingle_runs(column, shingle_words)
+    return [shingles[start:end] for start, end in pairwise([0, *ends.tolist()])]
 
 
 def jaccard(a: Shingles, b: Shingles) -> float:

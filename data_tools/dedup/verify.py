@@ -4,71 +4,172 @@ MinHash candidates joined by transitive closure delete unrelated books: A meets 
 and A and C go down as one. Here a document is removed only for one named representative that stays itself, that it met
 in a band, and whose exact shingle similarity with it was computed.
 
-The keep rule: the longest text (in bytes) stays; among equals the least ``doc_id``, then the first in corpus order.
+The documents of a component are gone through in keep order (`data_tools.dedup.keep`); one that no representative so
+far accounts for becomes one. So nobody is removed for a document that goes itself, and the outcome hangs on nothing
+but the documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
-from data_tools.dedup.minhash import estimated_jaccard
-from data_tools.dedup.shingles import Shingles, jaccard
+from data_tools.kernels.minhash import shared_values
 
-#: Exact comparisons for one document at most, best estimate first. A thousand letters from one template all meet in a
-#: band; without a bound each would be compared with each.
-MAX_COMPARISONS = 32
+#: Representatives whose signatures are compared with one document's, at least. A hundred thousand letters from one
+#: template all meet in a band; without a bound each would be compared with each. Those in its smallest buckets go
+#: first, and in a bucket those that come next to it in keep order.
+ESTIMATES = 1_024
 
 
 @dataclass(frozen=True)
-class Removal:
-    """``document`` goes, ``representative`` stays for it (both are positions in the corpus)."""
+class Candidates:
+    """Documents of one or more whole components, in keep order.
 
-    document: int
-    representative: int
-    estimated_similarity: float
-    exact_similarity: float
-
-
-def verified_removals(
-    group: Sequence[int],
-    *,
-    shingles: Mapping[int, Shingles],
-    signatures: npt.NDArray[np.uint32],
-    keys: npt.NDArray[np.uint64],
-    lengths: Sequence[int],
-    doc_ids: Sequence[str],
-    min_similarity: float,
-) -> list[Removal]:
-    """Go through one candidate group in keep order; a document that no representative so far accounts for becomes one.
-
-    Args:
-        group: positions of documents that candidate edges connect.
-        shingles: of (at least) the group's documents.
-        signatures: (documents, permutations).
-        keys: (documents, bands).
+    Attributes:
+        buckets: (documents, bands) int64. Numbers from 0; equal ones mean a band in common.
+        signatures: (documents, permutations) uint32.
+        shingles: uint64; those of document i, sorted and distinct, are ``shingles[starts[i]:ends[i]]``.
+        starts, ends: (documents,) int64.
     """
-    ordered = sorted(group, key=lambda document: (-lengths[document], doc_ids[document], document))
-    representatives = np.empty(len(ordered), dtype=np.int64)
-    count = 0
-    removals: list[Removal] = []
-    for document in ordered:
-        removal = None
-        if count:
-            met = representatives[:count][(keys[representatives[:count]] == keys[document]).any(axis=1)]
-            estimates = estimated_jaccard(signatures[document], signatures[met])
-            # Best estimate first; a stable sort leaves equal ones in keep order.
-            for candidate in np.argsort(-estimates, kind="stable")[:MAX_COMPARISONS]:
-                exact = jaccard(shingles[document], shingles[int(met[candidate])])
-                if exact >= min_similarity:
-                    removal = Removal(document, int(met[candidate]), float(estimates[candidate]), exact)
-                    break
-        if removal is None:
-            representatives[count] = document
-            count += 1
-        else:
-            removals.append(removal)
-    return removals
+
+    buckets: npt.NDArray[np.int64]
+    signatures: npt.NDArray[np.uint32]
+    shingles: npt.NDArray[np.uint64]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """For each of the `Candidates`: whose copy it is (-1: it stays), by MinHash's estimate and in truth; and how many
+    pairs were compared exactly."""
+
+    representatives: npt.NDArray[np.int64]
+    estimated: npt.NDArray[np.float64]
+    exact: npt.NDArray[np.float64]
+    comparisons: int
+
+
+def number_buckets(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """(documents, bands) band keys as numbers from 0, equal exactly where the same band has the same key. They are
+    written over the keys."""
+    buckets = keys.view(np.int64)
+    first = 0
+    for band in range(keys.shape[1]):
+        distinct, numbers = np.unique(keys[:, band], return_inverse=True)
+        buckets[:, band] = first + numbers
+        first += len(distinct)
+    return buckets
+
+
+def verify(candidates: Candidates, *, min_similarity: float, max_comparisons: int) -> Verdicts:
+    """Compare each document with the representatives that it met, best estimate first, ``max_comparisons`` at most; it
+    is a copy of the first one that is similar enough."""
+    documents = len(candidates.starts)
+    verdicts = Verdicts(np.full(documents, -1, dtype=np.int64), np.zeros(documents), np.zeros(documents), comparisons=0)
+    if not documents:
+        return verdicts
+    comparisons = _verify(
+        candidates.buckets,
+        int(candidates.buckets.max()) + 1 if candidates.buckets.size else 0,
+        candidates.signatures,
+        candidates.shingles,
+        candidates.starts,
+        candidates.ends,
+        min_similarity,
+        max_comparisons,
+        max(ESTIMATES, max_comparisons),
+        verdicts.representatives,
+        verdicts.estimated,
+        verdicts.exact,
+    )
+    return Verdicts(verdicts.representatives, verdicts.estimated, verdicts.exact, int(comparisons))
+
+
+@njit(cache=True, nogil=True)
+def _met(document, buckets, heads, following, sizes, lengths, similarity, seen, pool):  # type: ignore[no-untyped-def]
+    """Fill ``pool`` with representatives that share a bucket with ``document`` and are not too long or short to be
+    similar enough; how many. Buckets are linked lists, the latest representative first."""
+    bands = buckets.shape[1]
+    order = np.argsort(sizes[buckets[document]])
+    found = visits = 0
+    for i in range(bands):
+        band = order[i]
+        representative = heads[buckets[document, band]]
+        while representative >= 0:
+            if found == len(pool) or visits == 4 * len(pool):
+                return found
+            visits += 1
+            if seen[representative] != document:
+                seen[representative] = document
+                a, b = lengths[document], lengths[representative]
+                # The shared ones are at most all of the smaller set, and the union at least the larger.
+                if min(a, b) / max(a, b) >= similarity:
+                    pool[found] = representative
+                    found += 1
+            representative = following[representative, band]
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _verify(  # type: ignore[no-untyped-def]
+    buckets,
+    bucket_count,
+    signatures,
+    shingles,
+    starts,
+    ends,
+    min_similarity,
+    max_comparisons,
+    estimates,
+    representatives,
+    estimated,
+    exact,
+):
+    documents, bands = buckets.shape
+    permutations = signatures.shape[1]
+    lengths = ends - starts
+    heads = np.full(bucket_count, -1, dtype=np.int64)
+    sizes = np.zeros(bucket_count, dtype=np.int64)
+    following = np.empty((documents, bands), dtype=np.int32)
+    seen = np.full(documents, -1, dtype=np.int64)
+    pool = np.empty(estimates, dtype=np.int64)
+    agreeing = np.empty(estimates, dtype=np.int64)
+    comparisons = 0
+    for document in range(documents):
+        found = _met(document, buckets, heads, following, sizes, lengths, min_similarity, seen, pool)
+        for i in range(found):
+            other = pool[i]
+            equal = 0
+            for k in range(permutations):
+                equal += signatures[document, k] == signatures[other, k]
+            agreeing[i] = equal
+        for _ in range(min(found, max_comparisons)):
+            # The best that is left; among equals the first in keep order.
+            best = -1
+            for i in range(found):
+                if agreeing[i] >= 0 and (
+                    best < 0 or agreeing[i] > agreeing[best] or (agreeing[i] == agreeing[best] and pool[i] < pool[best])
+                ):
+                    best = i
+            other = pool[best]
+            shared = shared_values(shingles[starts[document] : ends[document]], shingles[starts[other] : ends[other]])
+            comparisons += 1
+            similarity = shared / (lengths[document] + lengths[other] - shared)
+            if similarity >= min_similarity:
+                representatives[document] = other
+                estimated[document] = agreeing[best] / permutations
+                exact[document] = similarity
+                break
+            agreeing[best] = -1
+        if representatives[document] < 0:
+            for band in range(bands):
+                bucket = buckets[document, band]
+                following[document, band] = heads[bucket]
+                heads[bucket] = document
+                sizes[bucket] += 1
+    return comparisons

@@ -132,6 +132,21 @@ def shingles(data, offsets, flags, lower, shingle_words, out, ends):  # type: ig
 
 
 @njit(cache=True, nogil=True)
+def drop_repeats(values, ends):  # type: ignore[no-untyped-def]
+    """Of several sorted runs, each up to its end in ``ends``, leave each value of a run once. Both arrays are changed;
+    what is left lies in ``values[:ends[-1]]``."""
+    kept = start = 0
+    for run in range(len(ends)):
+        end = ends[run]
+        for i in range(start, end):
+            if i == start or values[i] != values[i - 1]:
+                values[kept] = values[i]
+                kept += 1
+        start = end
+        ends[run] = kept
+
+
+@njit(cache=True, nogil=True)
 def shared_values(a, b):  # type: ignore[no-untyped-def]
     """How many values two sorted arrays of distinct uint64 have in common."""
     i = j = shared = 0

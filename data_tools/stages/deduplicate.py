@@ -1,17 +1,22 @@
 """Exact copies by hash, then near copies by MinHash, each removal verified on exact shingles.
 
-Memory: 0.6 kB a document (id, signature, band keys), and the shingles of those documents that met another in a band
-(8 bytes a word). Texts themselves are only held a row group at a time.
+The order of things: what an index of earlier documents knows goes first; then exact copies; then near copies; then
+passages that stand too often, where that is asked for; and what stays makes the next index.
+
+Shards are worked on one by one (`data_tools.parallel`), and what is learnt of them lies in ``finished.tmp`` until the
+end, so that a stage that was killed goes on where it was. Memory: in this process about 70 bytes a document, and
+``runtime.memory_mb`` for band keys; in a worker a row group of texts, and a batch of components
+(`data_tools.dedup.candidates`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from dataclasses import dataclass, replace
+import shutil
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_tools.config import DataRuntime, DeduplicateConfig
 from data_tools.errors import DataError
@@ -20,233 +25,328 @@ from data_tools.progress import Progress
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    import pyarrow as pa
 
-    from data_tools.dedup.shingles import Shingles
-    from data_tools.dedup.verify import Removal
+    from data_tools.dedup.candidates import Shards
+    from data_tools.dedup.keep import Records
+    from data_tools.dedup.removals import Removals
 
 Counters = dict[str, int | float | str]
 
 
-@dataclass
-class _Corpus:
-    """What is known of every document, in corpus order (file by file, row by row)."""
+def source_digests(config: DeduplicateConfig, runtime: DataRuntime) -> dict[str, str]:
+    """sha256 of each index that documents are checked against."""
+    if not config.against:
+        return {}
+    from data_tools.dedup.index import index_digests
 
-    doc_ids: list[str]
-    lengths: list[int]
-    signatures: npt.NDArray[np.uint32]  # (documents, permutations); no columns without MinHash
-    has_shingles: npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class _Verdicts:
-    """Position to how it was removed, and the positions that went as exact copies."""
-
-    removals: dict[int, Removal]
-    exact: frozenset[int]
+    return index_digests(config.against)
 
 
 def run(
     config: DeduplicateConfig, inputs: dict[str, Path], out: Path, progress: Progress, runtime: DataRuntime
 ) -> Counters:
-    """Write ``documents/`` (what stays) and ``duplicates/`` (a row for each that goes, with its representative).
+    """Write ``documents/`` (what stays, ``cluster_size`` filled in) and ``duplicates/`` (a row for each that goes, with
+    its representative); where asked for also ``edits/`` (what was cut) and ``index/``.
+
+    A part of which nothing stays has no documents file, one of which nothing goes no duplicates file.
 
     Raises:
-        DataError: there are no documents.
+        DataError: there are no documents, or an index can't be used.
     """
+    import numpy as np
+
+    from data_tools.dedup.candidates import Shards
+    from data_tools.dedup.removals import save_by_shard
     from data_tools.parallel import map_shards
     from data_tools.parquet import count_rows, shard_paths
 
     paths = shard_paths(inputs["documents"] / "documents")
     sizes = [path.stat().st_size for path in paths]
-    if not any(map(count_rows, paths)):
+    starts = np.concatenate([[0], np.cumsum([count_rows(path) for path in paths])]).astype(np.int64)
+    if not starts[-1]:
         raise DataError("no documents came in", where=str(inputs["documents"]), fix="Loosen the filters in select.")
-    described = map_shards(
-        partial(_describe_shard, config),
-        paths,
+    # Renamed before it is deleted: half of it must not be taken for a beginning.
+    unfinished, discarded = out / "finished.tmp", out / "discarded.tmp"
+    shutil.rmtree(discarded, ignore_errors=True)
+    shards = Shards(unfinished / "work", paths, starts)
+    removals, comparisons = _decide(config, shards, sizes, out.name, progress, runtime)
+    save_by_shard(shards, removals)
+
+    documents = (unfinished / "work" if config.lines is not None else out) / "documents"
+    for folder in (documents, out / "documents", out / "duplicates"):
+        folder.mkdir(parents=True, exist_ok=True)
+    total = Counter({"removed": 0, "removed.exact-duplicate": 0, "removed.near-duplicate": 0})
+    for counts in map_shards(
+        partial(_write_shard, shards, documents, out / "duplicates"),
+        range(len(paths)),
         runtime=runtime,
         sizes=sizes,
         progress=progress,
-        message="hashing",
-    )
-    corpus = _join(described)
-    starts = [0]
-    for part in described:
-        starts.append(starts[-1] + len(part.doc_ids))
-    verdicts = _decide(config, corpus, paths, starts, progress, runtime)
+        message="writing",
+        ledger=unfinished / "writing",
+    ):
+        total.update(counts)
+    _leave_no_table_empty(documents, out / "duplicates", paths[0].name)
+    written = shard_paths(documents)
+    if config.index or config.redis is not None:
+        _add_to_indexes(config, written, out, progress, runtime)
+    counters: Counters = {**total, **_clusters(removals), "comparisons": comparisons}
+    if config.lines is not None:
+        from data_tools.dedup.passages import remove_passages
 
-    for table in ("documents", "duplicates"):
-        (out / table).mkdir(parents=True, exist_ok=True)
-    total = _write(paths, starts, corpus, verdicts, out, progress)
-    total["duplicates_exact"] = len(verdicts.exact)
-    total["duplicates_near"] = len(verdicts.removals) - len(verdicts.exact)
-    total["removed"] = len(verdicts.removals)
-    total["removed.exact-duplicate"], total["removed.near-duplicate"] = (
-        total["duplicates_exact"],
-        total["duplicates_near"],
-    )
-    sizes_of_clusters = Counter(removal.representative for removal in verdicts.removals.values())
-    total["clusters"] = len(sizes_of_clusters)
-    total["largest_cluster"] = 1 + max(sizes_of_clusters.values(), default=0)
-    return {name: total[name] for name in sorted(total)}
-
-
-def _describe_shard(config: DeduplicateConfig, path: Path) -> _Corpus:
-    import numpy as np
-
-    from data_tools.dedup.minhash import MinHasher
-    from data_tools.parquet import read_row_groups
-
-    hasher = MinHasher(config.bands * config.rows if config.minhash else 0, config.seed, config.shingle_words)
-    ids: list[str] = []
-    lengths: list[int] = []
-    signatures, has_shingles = [], []
-    for table in read_row_groups(path, ["doc_id", "n_bytes", *(["text"] if config.minhash else [])]):
-        ids += table["doc_id"].to_pylist()
-        lengths += table["n_bytes"].to_pylist()
-        if config.minhash:
-            found, counts = hasher.signatures(table["text"])
-            signatures.extend(found)
-            has_shingles.extend(counts > 0)
-    width = config.bands * config.rows if config.minhash else 0
-    matrix = np.stack(signatures) if signatures else np.zeros((len(ids), width), dtype=np.uint32)
-    return _Corpus(ids, lengths, matrix, np.array(has_shingles, dtype=bool))
-
-
-def _join(parts: list[_Corpus]) -> _Corpus:
-    import numpy as np
-
-    return _Corpus(
-        [doc_id for part in parts for doc_id in part.doc_ids],
-        [length for part in parts for length in part.lengths],
-        np.concatenate([part.signatures for part in parts]),
-        np.concatenate([part.has_shingles for part in parts]),
-    )
+        _add_passages(counters, remove_passages(config.lines, written, out, progress, runtime))
+    unfinished.rename(discarded)
+    shutil.rmtree(discarded)
+    return {name: counters[name] for name in sorted(counters)}
 
 
 def _decide(
     config: DeduplicateConfig,
-    corpus: _Corpus,
-    paths: list[Path],
-    starts: list[int],
+    shards: Shards,
+    sizes: list[int],
+    batch: str,
     progress: Progress,
     runtime: DataRuntime,
-) -> _Verdicts:
-    from data_tools.dedup.components import candidate_groups
+) -> tuple[Removals, int]:
+    """What goes, and how many pairs were compared to find out. ``batch`` names this run in a shared index."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from data_tools.dedup.candidates import NEAR
+    from data_tools.dedup.describe import EARLIER, describe_shard, open_array
     from data_tools.dedup.exact import exact_copies
-    from data_tools.dedup.minhash import band_keys
-    from data_tools.dedup.verify import Removal, verified_removals
+    from data_tools.dedup.keep import DOCUMENT
+    from data_tools.dedup.removals import all_removals, concatenated
     from data_tools.parallel import map_shards
 
-    copies = exact_copies(corpus.doc_ids) if config.exact else {}
-    near: dict[int, Removal] = {}
+    map_shards(
+        partial(describe_shard, config, runtime, shards.folder, batch),
+        list(zip(shards.paths, shards.starts[:-1].tolist(), strict=True)),
+        runtime=runtime,
+        sizes=sizes,
+        progress=progress,
+        message="hashing",
+        ledger=shards.folder.parent / "hashing",
+    )
+    everywhere = range(len(shards.paths))
+    documents = concatenated([open_array(shards.file("described", shard)) for shard in everywhere], DOCUMENT)
+    taking_part = ~documents["known"]
+    nobody = np.zeros(0, dtype=np.int64)
+    copies, originals = exact_copies(documents, taking_part, config.keep) if config.exact else (nobody, nobody)
+    taking_part[copies] = False
+    near, comparisons = np.zeros(0, dtype=NEAR), 0
     if config.minhash:
-        keys = band_keys(corpus.signatures, config.bands, config.rows)
-        taking_part = corpus.has_shingles.copy()
-        taking_part[list(copies)] = False
-        groups = candidate_groups(keys, taking_part)
-        # The shingles of the candidates are computed a second time rather than kept for all documents.
-        wanted: dict[int, list[int]] = defaultdict(list)
-        for position in sorted(position for group in groups for position in group):
-            shard = bisect_right(starts, position) - 1
-            wanted[shard].append(position - starts[shard])
-        shards = sorted(wanted)
-        shingles: dict[int, Shingles] = {}
-        for shard, found in zip(
-            shards,
-            map_shards(
-                partial(_shingles_of_rows, config.shingle_words),
-                [(paths[shard], wanted[shard]) for shard in shards],
-                runtime=runtime,
-                sizes=[paths[shard].stat().st_size for shard in shards],
-                progress=progress,
-                message="verifying",
-            ),
-            strict=True,
-        ):
-            shingles |= {starts[shard] + row: value for row, value in found.items()}
-        for group in groups:
-            for removal in verified_removals(
-                group,
-                shingles=shingles,
-                signatures=corpus.signatures,
-                keys=keys,
-                lengths=corpus.lengths,
-                doc_ids=corpus.doc_ids,
-                min_similarity=config.min_similarity,
-            ):
-                near[removal.document] = removal
-    removals = dict(near)
-    exact = set()
-    for copy, original in copies.items():
-        if original in near:
-            # The text of which this is a copy went itself, for a representative that it was verified against.
-            removals[copy] = replace(near[original], document=copy)
-        else:
-            removals[copy] = Removal(copy, original, 1.0, 1.0)
-            exact.add(copy)
-    return _Verdicts(removals, frozenset(exact))
+        near, comparisons = _near_copies(config, shards, documents, taking_part, sizes, progress, runtime)
+
+    positions, matches = [nobody], [EARLIER.empty_table()]
+    for shard in everywhere:
+        path = shards.folder / "earlier" / shards.paths[shard].name
+        if path.exists():
+            table = pq.read_table(path)
+            positions.append(table["row"].to_numpy() + shards.starts[shard])
+            matches.append(table)
+    earlier = np.concatenate(positions), pa.concat_tables(matches)
+    return all_removals(documents, earlier, (copies, originals), near), comparisons
 
 
-def _shingles_of_rows(shingle_words: int, task: tuple[Path, list[int]]) -> dict[int, Shingles]:
-    from data_tools.dedup.shingles import shingle_sets
-    from data_tools.parquet import read_row_groups
+def _near_copies(
+    config: DeduplicateConfig,
+    shards: Shards,
+    documents: Records,
+    taking_part: npt.NDArray[np.bool_],
+    sizes: list[int],
+    progress: Progress,
+    runtime: DataRuntime,
+) -> tuple[Records, int]:
+    """Near copies among those that take part, and how many pairs were compared."""
+    import numpy as np
 
-    path, rows = task
-    found: dict[int, Shingles] = {}
-    remaining = iter(rows)
-    row = next(remaining, None)
-    first = 0
-    for table in read_row_groups(path, ["text"]):
-        column = table["text"]
-        while row is not None and row < first + table.num_rows:
-            found[row] = shingle_sets(column.slice(row - first, 1), shingle_words)[0]
-            row = next(remaining, None)
-        first += table.num_rows
-    return found
+    from data_tools.dedup.bands import connected
+    from data_tools.dedup.candidates import BATCH_BYTES, NEAR, cut_batches, lay_down_candidates, verify_batch
+    from data_tools.dedup.components import component_members
+    from data_tools.dedup.describe import open_array, save_array
+    from data_tools.dedup.removals import concatenated
+    from data_tools.parallel import map_shards, worker_count
+
+    unfinished = shards.folder.parent
+    grouped = shards.folder / "components.npy"
+    if not grouped.exists():
+        progress(0, None, "grouping")
+        parents = connected(
+            [shards.folder / "bands" / path.name for path in shards.paths],
+            len(documents),
+            config.bands,
+            memory_bytes=runtime.memory_mb * 1_000_000,
+            threads=worker_count(runtime.workers, 1024),
+            spill=shards.folder / "spill",
+        )
+        save_array(grouped, parents)
+    members, starts = component_members(open_array(grouped), taking_part & documents["comparable"])
+    candidates = np.sort(members)
+    concerned = []
+    for shard, which in shards.split(candidates):
+        save_array(shards.file("wanted", shard), candidates[which])
+        concerned.append(shard)
+    map_shards(
+        partial(lay_down_candidates, config, shards),
+        concerned,
+        runtime=runtime,
+        sizes=[sizes[shard] for shard in concerned],
+        progress=progress,
+        message="reading candidates",
+        ledger=unfinished / "candidates",
+    )
+    batches = []
+    for number, batch in enumerate(cut_batches(members, starts, documents["n_bytes"][members])):
+        batches.append(shards.folder / "batches" / f"{number:06d}.npy")
+        save_array(batches[-1], batch)
+    compared = map_shards(
+        partial(verify_batch, config, shards),
+        batches,
+        runtime=runtime,
+        sizes=[BATCH_BYTES] * len(batches),
+        progress=progress,
+        message="verifying",
+        ledger=unfinished / "verifying",
+    )
+    return concatenated([open_array(shards.folder / "near" / path.name) for path in batches], NEAR), sum(compared)
 
 
-def _write(
-    paths: list[Path], starts: list[int], corpus: _Corpus, verdicts: _Verdicts, out: Path, progress: Progress
-) -> Counter[str]:
+def _write_shard(shards: Shards, documents_folder: Path, duplicates_folder: Path, shard: int) -> dict[str, int]:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from data_tools.parquet import ShardFile, ShardWriter, read_row_groups
+    from data_tools.dedup.describe import open_array
+    from data_tools.parquet import ShardFile, read_row_groups
     from data_tools.schema import DOCUMENTS, DUPLICATES
 
-    cluster_sizes = Counter(removal.representative for removal in verdicts.removals.values())
+    path = shards.paths[shard]
+    removals = open_array(shards.file("removals", shard))
+    sizes = open_array(shards.file("cluster-sizes", shard))
+    rows = removals["document"] - shards.starts[shard]
     counts: Counter[str] = Counter()
-    with ShardWriter(out / "duplicates", DUPLICATES) as duplicates:
-        for shard, path in enumerate(paths):
-            position = starts[shard]
-            with ShardFile(out / "documents" / path.name, DOCUMENTS, keep_empty=False) as documents:
-                for table in read_row_groups(path):
-                    removed = [row in verdicts.removals for row in range(position, position + table.num_rows)]
-                    gone = table.filter(pa.array(removed, pa.bool_())).select(["doc_id", "source", "source_id"])
-                    gone_positions = [position + row for row, flag in enumerate(removed) if flag]
-                    for found, row in zip(gone_positions, gone.to_pylist(), strict=True):
-                        removal = verdicts.removals[found]
-                        representative = corpus.doc_ids[removal.representative]
-                        entry = row | {
-                            "representative": representative,
-                            "cluster": representative,
-                            "cluster_size": 1 + cluster_sizes[removal.representative],
-                            "estimated_similarity": removal.estimated_similarity,
-                            "exact_similarity": removal.exact_similarity,
-                            "reason": "exact" if found in verdicts.exact else "near",
-                        }
-                        duplicates.add(entry, 200)
-                    kept = table.filter(pa.array([not flag for flag in removed], pa.bool_()))
-                    documents.write(kept)
-                    position += table.num_rows
-                    counts["documents_in"] += table.num_rows
-                    counts["documents_out"] += kept.num_rows
-                    counts["bytes_in"] += pc.sum(table["n_bytes"]).as_py() or 0
-                    counts["bytes_out"] += pc.sum(kept["n_bytes"]).as_py() or 0
-                    for count in pc.value_counts(kept["source"]).to_pylist():
-                        counts[f"source.{count['values']}.documents_out"] += count["counts"]
-            progress(shard + 1, len(paths), "writing")
-    if not duplicates.paths:
-        with ShardFile(out / "duplicates" / "part-00000.parquet", DUPLICATES):
-            pass
-    return counts
+    with (
+        ShardFile(documents_folder / path.name, DOCUMENTS, keep_empty=False) as documents,
+        ShardFile(duplicates_folder / path.name, DUPLICATES, keep_empty=False) as duplicates,
+    ):
+        first = 0
+        for table in read_row_groups(path):
+            inside = slice(np.searchsorted(rows, first), np.searchsorted(rows, first + table.num_rows))
+            keep = np.ones(table.num_rows, dtype=bool)
+            keep[rows[inside] - first] = False
+            column = table.schema.get_field_index("cluster_size")
+            table = table.set_column(column, DOCUMENTS.field(column), pa.array(sizes[first : first + table.num_rows]))
+            kept = table.filter(pa.array(keep)) if not keep.all() else table
+            gone = _duplicates(table.filter(pa.array(~keep)), removals[inside])
+            documents.write(kept)
+            duplicates.write(gone)
+            first += table.num_rows
+            counts["documents_in"] += table.num_rows
+            counts["bytes_in"] += pc.sum(table["n_bytes"]).as_py() or 0
+            for source, count, n_bytes in _by_source(kept):
+                counts["documents_out"] += count
+                counts["bytes_out"] += n_bytes
+                counts[f"source.{source}.documents_out"] += count
+                counts[f"source.{source}.bytes_out"] += n_bytes
+            for source, reason in zip(gone["source"].to_pylist(), gone["reason"].to_pylist(), strict=True):
+                for name in ("removed", f"removed.{reason}-duplicate", f"source.{source}.removed.{reason}-duplicate"):
+                    counts[name] += 1
+    return dict(counts)
+
+
+def _duplicates(gone: pa.Table, removals: Records) -> pa.Table:
+    import pyarrow as pa
+
+    from data_tools.dedup.describe import id_of
+    from data_tools.dedup.removals import REASONS
+    from data_tools.schema import DUPLICATES
+
+    halves = zip(removals["id_high"].tolist(), removals["id_low"].tolist(), strict=True)
+    representatives = pa.array([id_of(high, low) for high, low in halves], pa.string())
+    columns: dict[str, Any] = {
+        "doc_id": gone["doc_id"],
+        "source": gone["source"],
+        "source_id": gone["source_id"],
+        "representative": representatives,
+        "cluster": representatives,
+        "cluster_size": removals["cluster_size"],
+        "estimated_similarity": removals["estimated"],
+        "exact_similarity": removals["exact"],
+        "reason": pa.array([REASONS[reason] for reason in removals["reason"].tolist()], pa.string()),
+    }
+    return pa.table(columns, schema=DUPLICATES)
+
+
+def _by_source(table: pa.Table) -> Iterator[tuple[str, int, int]]:
+    """(source, documents, bytes of text) of the documents of a table."""
+    groups = table.group_by("source").aggregate([("n_bytes", "count"), ("n_bytes", "sum")])
+    for row in groups.to_pylist():
+        yield row["source"], row["n_bytes_count"], row["n_bytes_sum"]
+
+
+def _leave_no_table_empty(documents: Path, duplicates: Path, name: str) -> None:
+    """A table of no rows is one file of no rows."""
+    from data_tools.parquet import ShardFile
+    from data_tools.schema import DOCUMENTS, DUPLICATES
+
+    for folder, schema in ((documents, DOCUMENTS), (duplicates, DUPLICATES)):
+        if not any(folder.glob("*.parquet")):
+            with ShardFile(folder / name, schema):
+                pass
+
+
+def _add_to_indexes(
+    config: DeduplicateConfig, paths: list[Path], out: Path, progress: Progress, runtime: DataRuntime
+) -> None:
+    """Write what stays to ``index/`` and into the shared index, as configured. The texts are those before passages are
+    cut, which is what tomorrow's copies will look like."""
+    from contextlib import ExitStack
+
+    from data_tools.dedup.index import EarlierDocuments, IndexWriter, open_indexes
+    from data_tools.dedup.minhash import MinHasher
+    from data_tools.dedup.shingles import shingle_sets
+    from data_tools.parquet import read_row_groups
+
+    hasher = MinHasher(config.bands * config.rows, config.seed, config.shingle_words)
+    with ExitStack() as stack:
+        takers: list[IndexWriter | EarlierDocuments] = []
+        if config.index:
+            takers.append(
+                stack.enter_context(
+                    IndexWriter(
+                        out / "index",
+                        bands=config.bands,
+                        rows=config.rows,
+                        shingle_words=config.shingle_words,
+                        seed=config.seed,
+                    )
+                )
+            )
+        if config.redis is not None and (shared := open_indexes(config, runtime, out.name)) is not None:
+            takers.append(stack.enter_context(shared))
+        for number, path in enumerate(paths):
+            progress(number, len(paths), "indexing")
+            for table in read_row_groups(path, ["doc_id", "text"]):
+                signatures, _ = hasher.signatures(table["text"])
+                shingles = shingle_sets(table["text"], config.shingle_words)
+                for taker in takers:
+                    taker.add(table["doc_id"].to_pylist(), signatures, shingles)
+
+
+def _clusters(removals: Removals) -> Counters:
+    sizes = removals.cluster_sizes
+    return {"clusters": int((sizes > 1).sum()), "largest_cluster": int(sizes.max())}
+
+
+def _add_passages(counters: Counters, passages: Counters) -> None:
+    """Passages were cut from what stayed: what they say of the documents that came out holds, the rest is added."""
+    for name in [name for name in counters if name.endswith(("documents_out", "bytes_out"))]:
+        del counters[name]
+    for name, value in passages.items():
+        if name == "removed":
+            counters[name] = int(counters.get(name, 0)) + int(value)
+        elif name not in ("documents_in", "bytes_in"):
+            counters[name] = value

@@ -86,7 +86,8 @@ def test_workers_and_hash_seeds_change_no_byte(tmp_path: Path) -> None:
         trees.append((digest_tree(out), counters))
     (tree, counters), (tree_of_two, counters_of_two), (tree_of_four, counters_of_four) = trees
     assert len([name for name in tree if name.startswith("ingest/documents")]) > 3, "else it proves nothing"
-    assert counters["deduplicate"]["duplicates_near"] > 30 and counters["deduplicate"]["duplicates_exact"] > 0
+    removed = counters["deduplicate"]
+    assert removed["removed.near-duplicate"] > 30 and removed["removed.exact-duplicate"] > 0
     assert (tree_of_two, counters_of_two) == (tree, counters)
     assert tree_of_four == {name: tree[name] for name in tree_of_four}
     assert counters_of_four == {name: counters[name] for name in counters_of_four}
