@@ -148,7 +148,7 @@ def test_an_outage_is_retried(small: PipelineConfig, doors: Any, monkeypatch: py
     prepare_data(small)
     assert len(tries) == 2
     assert list(statuses(small)) == [
-        *("ingest", "annotate", "select", "deduplicate", "mix", "classification_set", "instruction_set")
+        *("ingest", "annotate", "select", "deduplicate", "mix", "data_card", "classification_set", "instruction_set")
     ]
     assert set(statuses(small).values()) == {"completed"}
 
