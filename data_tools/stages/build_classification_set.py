@@ -64,10 +64,12 @@ def _label(config: ClassificationSetConfig, metadata: list[tuple[str, str]] | No
 
 
 def _count_labels(config: ClassificationSetConfig, path: Path) -> Counter[str]:
+    from data_tools.mixture import once
     from data_tools.parquet import read_row_groups
 
     counts: Counter[str] = Counter()
-    for table in read_row_groups(path, ["metadata", "split"]):
+    for table in read_row_groups(path, ["metadata", "split", "repetition"]):
+        table = once(table)
         for metadata, split in zip(table["metadata"].to_pylist(), table["split"].to_pylist(), strict=True):
             label = _label(config, metadata)
             if label is not None:
@@ -78,13 +80,15 @@ def _count_labels(config: ClassificationSetConfig, path: Path) -> Counter[str]:
 def _label_shard(config: ClassificationSetConfig, labels: list[str], folder: Path, path: Path) -> Counter[str]:
     import pyarrow as pa
 
+    from data_tools.mixture import once
     from data_tools.parquet import ShardFile, read_row_groups
     from data_tools.schema import CLASSIFICATION_EXAMPLES
 
     known = set(labels)
     counts: Counter[str] = Counter()
     with ShardFile(folder / path.name, CLASSIFICATION_EXAMPLES, keep_empty=False) as file:
-        for table in read_row_groups(path, ["doc_id", "text", "metadata", "split"]):
+        for table in read_row_groups(path, ["doc_id", "text", "metadata", "split", "repetition"]):
+            table = once(table)
             rows: list[dict[str, Any]] = []
             for row in table.to_pylist():
                 label = _label(config, row["metadata"])

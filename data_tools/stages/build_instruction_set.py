@@ -59,13 +59,15 @@ def run(
 def _converse_shard(config: InstructionSetConfig, folder: Path, path: Path) -> tuple[Counter[str], set[str]]:
     import pyarrow as pa
 
+    from data_tools.mixture import once
     from data_tools.parquet import ShardFile, read_row_groups
     from data_tools.schema import INSTRUCTION_EXAMPLES
 
     counts: Counter[str] = Counter()
     seen: set[str] = set()
     with ShardFile(folder / path.name, INSTRUCTION_EXAMPLES, keep_empty=False) as file:
-        for table in read_row_groups(path, ["doc_id", "text", "metadata", "split"]):
+        for table in read_row_groups(path, ["doc_id", "text", "metadata", "split", "repetition"]):
+            table = once(table)
             rows: list[dict[str, str]] = []
             for document in table.to_pylist():
                 metadata = dict(document["metadata"] or [])

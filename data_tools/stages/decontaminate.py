@@ -94,9 +94,10 @@ def run(
             in_documents += np.bincount(once[:, 1], minlength=len(in_documents))
         too_common = np.flatnonzero(in_documents > config.max_document_matches)
     total["ngrams_too_common"] = len(too_common)
+    of_examples = [(example.benchmark, example.name) for example in examples]
     met: set[int] = set()
     for counts, examples_met in map_shards(
-        partial(_judge_shard, config, ngrams, examples, too_common.tolist(), out),
+        partial(_judge_shard, config, ngrams, of_examples, too_common.tolist(), out),
         list(paths),
         runtime=runtime,
         sizes=sizes,
@@ -107,7 +108,7 @@ def run(
         total.update(counts)
         met |= set(examples_met)
     for example in sorted(met):
-        total[f"benchmark.{examples[example].benchmark}.examples_met"] += 1
+        total[f"benchmark.{of_examples[example][0]}.examples_met"] += 1
     shutil.rmtree(temporary)
     return {name: total[name] for name in sorted(total)}
 
@@ -168,7 +169,7 @@ def _read_found(temporary: Path, path: Path) -> Ints:
 def _judge_shard(
     config: DecontaminateConfig,
     ngrams: Path,
-    examples: Sequence[Example],
+    names: Sequence[tuple[str, str]],
     too_common: Sequence[int],
     out: Path,
     path: Path,
@@ -191,7 +192,7 @@ def _judge_shard(
     ):
         for table in read_row_groups(path):
             here = slice(*np.searchsorted(found[:, 0], [row, row + table.num_rows]))
-            group = _JudgedGroup(config, examples, sought, np.array(too_common, dtype=np.int64), table, row)
+            group = _JudgedGroup(config, names, sought, np.array(too_common, dtype=np.int64), table, row)
             group.judge(found[here])
             documents.write(group.documents())
             contamination.write(pa.Table.from_pylist(group.contamination, schema=CONTAMINATION))
@@ -203,18 +204,22 @@ def _judge_shard(
 
 
 class _JudgedGroup:
-    """One row group: what its documents met, and what became of them."""
+    """One row group: what its documents met, and what became of them.
+
+    Args:
+        names: benchmark and id of each example.
+    """
 
     def __init__(
         self,
         config: DecontaminateConfig,
-        examples: Sequence[Example],
+        names: Sequence[tuple[str, str]],
         sought: SoughtNgrams,
         too_common: Ints,
         table: pa.Table,
         first_row: int,
     ) -> None:
-        self._config, self._examples, self._sought, self._too_common = config, examples, sought, too_common
+        self._config, self._names, self._sought, self._too_common = config, names, sought, too_common
         self._table, self._first_row = table, first_row
         self.contamination: list[dict[str, Any]] = []
         self.edits: list[dict[str, Any]] = []
@@ -225,8 +230,9 @@ class _JudgedGroup:
     def judge(self, found: Ints) -> None:
         import numpy as np
 
-        for row in np.unique(found[:, 0]).tolist():
-            self._judge_document(row - self._first_row, found[found[:, 0] == row][:, 1:])
+        rows, starts = np.unique(found[:, 0], return_index=True)
+        for row, part in zip(rows.tolist(), np.split(found, starts[1:]), strict=False):
+            self._judge_document(row - self._first_row, part[:, 1:])
 
     def _judge_document(self, row: int, found: Ints) -> None:
         from data_tools.decontamination.rules import cut_out, meetings
@@ -235,7 +241,7 @@ class _JudgedGroup:
         document = self._table.slice(row, 1).to_pylist()[0]
         text = document["text"]
         met = meetings(found, self._sought, self._too_common, self._config)
-        benchmarks = sorted({self._examples[meeting.example].benchmark for meeting in met if meeting.counts})
+        benchmarks = sorted({self._names[meeting.example][0] for meeting in met if meeting.counts})
         action = "kept"
         if benchmarks:
             left, cuts = cut_out(text, found, self._too_common) if self._config.rule == "gpt3" else ("", 0)
@@ -264,15 +270,15 @@ class _JudgedGroup:
                 self._counts[f"source.{document['source']}.removed.contamination/{benchmark}"] += 1
         encoded = text.encode()
         for meeting in met:
-            example = self._examples[meeting.example]
+            benchmark, example = self._names[meeting.example]
             self.met.add(meeting.example)
             self.contamination.append(
                 {
                     "doc_id": document["doc_id"],
                     "source": document["source"],
                     "source_id": document["source_id"],
-                    "benchmark": example.benchmark,
-                    "example": example.name,
+                    "benchmark": benchmark,
+                    "example": example,
                     "ngrams": meeting.ngrams,
                     "coverage": meeting.coverage,
                     "matched_text": encoded[slice(*meeting.first)].decode(),
