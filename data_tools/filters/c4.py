@@ -69,7 +69,7 @@ EDITS = (
 
 _MIN_WORDS = {"paper": 3, "code": 5, "datatrove": 3}
 
-_NARROW, _WIDE, _CLOSERS = r".!?…", r"。！．？｡", r"\"')\]»’”」』）"  # noqa: RUF001
+_NARROW, _WIDE, _CLOSERS = r".!?…", r"。！．？｡", r"\"')\]»’”」』）"
 _SENTENCE_BOUNDARY = re.compile(
     rf"(?:[{_NARROW}][{_NARROW}{_CLOSERS}]*+)?[{_WIDE}][\s{_NARROW}{_WIDE}{_CLOSERS}]*+(?=\S)"
     rf"|[{_NARROW}][{_NARROW}{_CLOSERS}]*+\s++(?=\S)"

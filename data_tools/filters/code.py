@@ -1,13 +1,13 @@
-"""Rules for source code, as bigcode used them for The Stack and SantaCoder (Kocetkov et al. 2022, arXiv:2211.15533; Ben
-Allal et al. 2023, arXiv:2301.03988).
+"""Rules for source code, as bigcode used them for The Stack and SantaCoder (Kocetkov et al. 2022, arXiv:2211.15533;
+Ben Allal et al. 2023, arXiv:2301.03988).
 
 * Lines are split at ``\\n``; a line break at the end begins no further line. Their lengths are in characters.
 * ``alphanumeric`` is the share of letters and digits (of any script) among all characters.
 * ``comments`` is the share of characters in comments, their marks included, found by what begins a comment in the
-  document's ``programming_language`` (metadata). A mark inside a string on one line (``"``, and ``'`` where the language
-  has it) begins none; a string that its line doesn't close is taken for none. Documentation strings are not comments here
-  (bigcode counts Python's), nor is what only a parser would know: nested comments, here-documents, regular expressions.
-  A language that isn't in the table has 0.
+  document's ``programming_language`` (metadata). A mark inside a string on one line (``"``, and ``'`` where the
+  language has it) begins none; a string that its line doesn't close is taken for none. Documentation strings are no
+  comments here (bigcode counts Python's), and what only a parser would know isn't known: nested comments,
+  here-documents, regular expressions. A language that isn't in the table has 0.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ THRESHOLDS = (
 
 #: How comments begin, to the languages (lower case) that begin theirs so. Names of ``kernels.code``.
 COMMENTS = {
-    "HASH": "python ruby perl shell bash sh zsh fish r julia yaml toml make makefile cmake dockerfile elixir powershell "
-    "nix tcl awk coffeescript crystal nim starlark",
-    "SLASHES": "c c++ cpp c-header cuda objective-c objc c# csharp java javascript js jsx typescript ts tsx go rust swift "
-    "kotlin scala dart groovy zig d solidity verilog systemverilog glsl hlsl protobuf proto css scss less sass v vala",
+    "HASH": "python ruby perl shell bash sh zsh fish r julia yaml toml make makefile cmake dockerfile elixir "
+    "powershell nix tcl awk coffeescript crystal nim starlark",
+    "SLASHES": "c c++ cpp c-header cuda objective-c objc c# csharp java javascript js jsx typescript ts tsx go rust "
+    "swift kotlin scala dart groovy zig d solidity "
+    "verilog systemverilog glsl hlsl protobuf proto css scss less sass v vala",
     "SLASHES_OR_HASH": "php hcl terraform",
     "DASHES": "haskell lua ada vhdl elm applescript purescript idris agda lean",
     "DASHES_OR_BLOCK": "sql plsql plpgsql tsql",

@@ -5,8 +5,8 @@ Lines are split at ``\\n``. A line goes, in this order, if
 
 * more than half of its characters are upper case;
 * all of its characters are digits;
-* it is a counter: a number (``1,234``, ``3.4K``) and one of likes, shares, comments, retweets, reposts, quotes, bookmarks,
-  upvotes, downvotes, downloads, views, followers, in any case and with any symbols around them;
+* it is a counter: a number (``1,234``, ``3.4K``) and one of likes, shares, comments, retweets, reposts, quotes,
+  bookmarks, upvotes, downvotes, downloads, views, followers, in any case and with any symbols around them;
 * it has fewer than two words (between white space).
 
 Out of lines of ten words or fewer three phrases are cut, with one blank beside them: "items in cart" anywhere, "Read
@@ -14,8 +14,9 @@ more..." at the end, "Sign-in" at the beginning; a line of which nothing is left
 paragraphs. A page goes if the lines and phrases held more than 5 % of its words (by ``annotate.words``; DCLM counts
 Unicode's words without punctuation).
 
-Where DCLM's code is not followed: its pattern for "Read more..." takes any three characters for the dots; ``str.isdigit``
-takes superscripts for digits, here they are none; and it strips the page after every rule, here it is done at the end.
+Where DCLM's code is not followed: its pattern for "Read more..." takes any three characters for the dots; its
+``str.isdigit`` takes superscripts for digits, here they are none; and it strips the page after every rule, here that is
+done at the end.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ are a share                                                                     
 =======================  ==============================  ==============================  ==============================
 
 Comparisons are strict. Occurrences of a top n-gram that overlap count each, so its share can exceed 1. An empty text
-has every signal 0, but for ``datatrove``, which drops it: there all of it is duplicate lines. (Dolma sums the characters
-of all n-grams as its denominator, which is no share of the text; it has no definition here.)
+has every signal 0, but for ``datatrove``, which drops it: there all of it is duplicate lines. (Dolma divides by the
+characters of all n-grams together, which is no share of the text; it has no definition here.)
 
 Where the paper is silent, ``paper`` follows its words: characters "contained within" duplicates, wherever they stand.
 """

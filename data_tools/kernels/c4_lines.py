@@ -35,7 +35,7 @@ def count_words(data, start, end, flags):  # type: ignore[no-untyped-def]
         if flags[code] & SPACE:
             length = 0
         else:
-            words += np.int64(length == 0)
+            words += int(length == 0)
             length += 1
             longest = max(longest, length)
         position += size
@@ -67,14 +67,14 @@ def count_sentences(data, start, end, flags, punctuation):  # type: ignore[no-un
         marked = kind & (SENTENCE_END | WIDE_END) != 0
         wide = kind & WIDE_END != 0
         spaced = False
-    return boundaries + np.int64(content)
+    return boundaries + int(content)
 
 
 @njit(cache=True, nogil=True)
 def _is(data, at, end, literal):  # type: ignore[no-untyped-def]
     if at + len(literal) > end:
         return False
-    for index in range(len(literal)):
+    for index in range(len(literal)):  # noqa: SIM110
         if data[at + index] != literal[index]:
             return False
     return True
@@ -82,7 +82,7 @@ def _is(data, at, end, literal):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _citation(data, at, end):  # type: ignore[no-untyped-def]
-    """Bytes of the citation mark that begins at ``at``: ``[``, digits or none, ``]``; ``[edit]``; ``[citation needed]``."""
+    """Bytes of the citation mark at ``at``: ``[``, digits or none, ``]``; ``[edit]``; ``[citation needed]``."""
     position = at + 1
     while position < end and 0x30 <= data[position] <= 0x39:
         position += 1
@@ -159,7 +159,7 @@ def apply_line_rules(  # type: ignore[no-untyped-def]
             if variant != PAPER and longest > MAX_WORD_CHARS:
                 counts[text, LONG_WORD] += 1
                 continue
-            begin = stop = write + np.int64(lines > 0)
+            begin = stop = write + int(lines > 0)
             citations = 0
             position = first
             while position < last:
@@ -212,7 +212,7 @@ def apply_line_rules(  # type: ignore[no-untyped-def]
             while stop < end and data[stop] != _NEWLINE:
                 stop += 1
             if stop - start >= LONG_PARAGRAPH_CHARS:
-                long_paragraphs += np.int64(count_characters(data, start, stop) >= LONG_PARAGRAPH_CHARS)
+                long_paragraphs += int(count_characters(data, start, stop) >= LONG_PARAGRAPH_CHARS)
             start = stop + 1
         signals[text, 0], signals[text, 1], signals[text, 2] = lines, words_kept, sentences
         signals[text, 3] = long_paragraphs

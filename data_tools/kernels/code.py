@@ -25,11 +25,11 @@ def _opens_line_comment(data, position, end, syntax):  # type: ignore[no-untyped
     byte = data[position]
     following = data[position + 1] if position + 1 < end else 0
     if byte == _HASH:
-        return syntax == HASH or syntax == SLASHES_OR_HASH
+        return syntax in (HASH, SLASHES_OR_HASH)
     if byte == _SLASH:
-        return following == _SLASH and (syntax == SLASHES or syntax == SLASHES_OR_HASH)
+        return following == _SLASH and syntax in (SLASHES, SLASHES_OR_HASH)
     if byte == _DASH:
-        return following == _DASH and (syntax == DASHES or syntax == DASHES_OR_BLOCK)
+        return following == _DASH and syntax in (DASHES, DASHES_OR_BLOCK)
     return (byte == _SEMICOLON and syntax == SEMICOLON) or (byte == _PERCENT and syntax == PERCENT)
 
 
@@ -137,7 +137,7 @@ def _signals(data, offsets, flags, syntaxes, out):  # type: ignore[no-untyped-de
             length += 1
             in_lines += 1
             longest = max(longest, length)
-            alphanumeric += np.int64(flags[code] & WORD != 0 and code != 0x5F)
+            alphanumeric += int(flags[code] & WORD != 0 and code != 0x5F)
         if length:
             lines += 1
         if all_chars:

@@ -101,7 +101,7 @@ def count_characters(data, start, end):  # type: ignore[no-untyped-def]
     """Code points in ``data[start:end]``: the bytes that don't go on with one."""
     count = 0
     for position in range(start, end):
-        count += np.int64((data[position] & 0xC0) != 0x80)
+        count += int((data[position] & 0xC0) != 0x80)
     return count
 
 
@@ -147,7 +147,7 @@ def _find(flags, stripped, breaks, data, offsets, first, starts, ends, chars, bl
                 breaks_seen += 1
             content, content_end = skip_space(data, start, end, flags), end
             length = count_characters(data, content, end)
-            total += length + np.int64(end < text_end)
+            total += length + int(end < text_end)
             if content > start:
                 before = count_characters(data, start, content)
                 total += before

@@ -30,12 +30,12 @@ def _signals(data, words, endings, shortest, first, starts, ends, chars, blank, 
             if blank[line]:
                 continue
             lines += 1
-            short += np.int64(chars[line] < shortest)
+            short += int(chars[line] < shortest)
             position = ends[line] - 1
             while data[position] & 0xC0 == 0x80:
                 position -= 1
             code, _ = decode(data, position)
-            punctuated += np.int64(endings[code])
+            punctuated += int(endings[code])
         newlines = first[text + 1] - first[text] - 1
         if lines:
             out[text, 0] = punctuated / lines

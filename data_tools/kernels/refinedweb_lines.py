@@ -1,5 +1,5 @@
-"""RefinedWeb's line rules as DCLM has them (``filters.refinedweb``): one pass that judges every line and writes down what
-stays."""
+"""RefinedWeb's line rules as DCLM has them (``filters.refinedweb``): one pass that judges every line and writes down
+what stays."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _is_counter(data, start, end, flags):  # type: ignore[no-untyped-def]
     digits = 0
     while position < end:
         code, size = decode(data, position)
-        if not (flags[code] & DIGIT or (digits and (code == _COMMA or code == _DOT))):
+        if not (flags[code] & DIGIT or (digits and code in (_COMMA, _DOT))):
             break
         digits += 1
         position += size
@@ -131,7 +131,7 @@ def apply_line_rules(data, offsets, flags, kept, kept_offsets, counts):  # type:
         while start <= end:
             chars, upper, digits = 0, 0, 0
             stop = start
-            begin = write + np.int64(lines > 0)
+            begin = write + int(lines > 0)
             tail = begin
             while stop < end and data[stop] != _NEWLINE:
                 code = np.int64(data[stop])
@@ -140,8 +140,8 @@ def apply_line_rules(data, offsets, flags, kept, kept_offsets, counts):  # type:
                     code, size = decode(data, stop)
                 flag = flags[code]
                 chars += 1
-                upper += np.int64(flag & UPPER != 0)
-                digits += np.int64(flag & DIGIT != 0)
+                upper += int(flag & UPPER != 0)
+                digits += int(flag & DIGIT != 0)
                 for _ in range(size):
                     kept[tail] = data[stop]
                     tail += 1

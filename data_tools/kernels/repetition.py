@@ -69,7 +69,7 @@ def repeated_segments(hashes, chars, skipped, first, end, every, table):  # type
     for index in range(first, end):
         if skipped[index]:
             continue
-        length = np.int64(chars[index])
+        length = chars[index]
         count += 1
         total += length
         key = hashes[index]
@@ -120,9 +120,9 @@ def _paragraphs(data, flags, definition, first, end, starts, ends, chars, blank,
 
 
 @njit(cache=True, nogil=True)
-def _sum_words(
+def _sum_words(  # type: ignore[no-untyped-def]
     starts, ends, chars, kinds, polynomials, first, end, definition, word_sums, char_sums, byte_sums, byte_powers
-):  # type: ignore[no-untyped-def]
+):
     """Fill the running sums over the words; return how many words count."""
     count = 0
     power, byte_power, inverse = _ONE, _ONE, _ONE
@@ -158,13 +158,13 @@ def _top_ngram(words, n, definition, word_sums, char_sums, repeated, table):  # 
         return 0
     candidates = 0
     for index in range(words - n + 1):
-        candidates += np.int64(repeated[index] & repeated[index + 1])
+        candidates += int(repeated[index] & repeated[index + 1])
     bits = _bits(candidates)
     size = 1 << bits
     table[: 2 * size] = _ZERO
     shift, mask = np.uint64(64 - bits), size - 1
     inverse = _ONE
-    best, best_count, best_chars = 0, 1, 0
+    best, best_count, best_chars = np.int64(0), np.int64(1), np.int64(0)
     if definition == DATATROVE:  # where nothing is repeated, the first n-gram of all is its most frequent
         best_chars = char_sums[n]
     for index in range(words - n + 1):
@@ -233,7 +233,7 @@ def _covered_by_duplicates(words, n, word_sums, char_sums, repeated, table):  # 
     """
     candidates = 0
     for index in range(words - n + 1):
-        candidates += np.int64(repeated[index] & repeated[index + 1])
+        candidates += int(repeated[index] & repeated[index + 1])
     bits = _bits(candidates)
     size = 1 << bits
     table[: 2 * size] = _ZERO
@@ -297,7 +297,7 @@ def _signals(  # type: ignore[no-untyped-def]
         )
         if definition == DATATROVE:
             # Split at runs of line breaks: one at an end leaves an empty string there, and two equal ones repeat.
-            edges = np.int64(skipped[first]) + np.int64(skipped[end - 1])
+            edges = int(skipped[first]) + int(skipped[end - 1])
             lines += edges
             repeated_lines += edges == 2
             chars = text_chars[text]
