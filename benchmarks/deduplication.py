@@ -40,7 +40,15 @@ def run(scratch: Path) -> dict[str, Any]:
     for entry in entries:
         if not entry.failed:
             print(f"  {entry.contender.title}: {entry.result['removed']:,} removed")
-    bars = [
+    bars = []
+    if not entries[0].failed:
+        decided = entries[0].amount / entries[0].result["decided_cpu_seconds"]
+        print(f"  groundup until it writes (the peers write nothing): {decided:,.1f} MB/s")
+        for entry, least in ((entries[2], BAR_DATASKETCH), (entries[1], BAR_GAOYA)):
+            ratio = None if entry.failed else decided / entry.rate
+            bars.append(bar(f"decision against {entry.contender.title}", ratio, least))
+    print("  with writing what stays:")
+    bars += [
         bar("against datasketch MinHashLSH", times_faster(entries, "datasketch_lsh"), BAR_DATASKETCH),
         bar("against gaoya", times_faster(entries, "gaoya"), BAR_GAOYA),
     ]

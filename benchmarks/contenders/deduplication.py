@@ -13,24 +13,39 @@ WORD = re.compile(r"\w+")
 
 
 def groundup(spec: dict[str, Any]) -> Contender:
-    """The door of deduplicate: reading, signatures, bands, clusters, exact verification, and writing what stays."""
+    """The door of deduplicate: reading, signatures, bands, clusters, exact verification, and writing what stays.
+
+    ``decided_cpu_seconds`` is how far it is when it begins to write: what the peers do ends there.
+    """
+    import time
+
     from data_tools.config import DataRuntime, DeduplicateConfig
-    from data_tools.progress import no_progress
     from data_tools.stages import deduplicate
 
     config = DeduplicateConfig(min_similarity=SIMILARITY)
     scratch = Path(spec["scratch"])
+    decided = 0.0
+
+    def progress(done: float, total: float | None, message: str = "") -> None:
+        nonlocal decided
+        if message == "writing" and not decided:
+            decided = time.process_time()
 
     def work(folder: str, name: str) -> dict[str, Any]:
         out = scratch / name
         out.mkdir(parents=True, exist_ok=True)
         inputs = {"documents": Path(folder)}
-        return dict(deduplicate.run(config, inputs, out, no_progress, DataRuntime(workers=1)))
+        return dict(deduplicate.run(config, inputs, out, progress, DataRuntime(workers=1)))
 
     work(spec["warm_up"], "warm-up")
     yield
+    start, decided = time.process_time(), 0.0
     counters = work(spec["folder"], f"out-{len(list(scratch.iterdir()))}")
-    return {"counters": counters, "removed": counters["documents_in"] - counters["documents_out"]}
+    return {
+        "counters": counters,
+        "removed": counters["documents_in"] - counters["documents_out"],
+        "decided_cpu_seconds": decided - start,
+    }
 
 
 def datasketch_lsh(spec: dict[str, Any]) -> Contender:
