@@ -52,7 +52,7 @@ class SourceConfig(Strict):
     member_format: Literal["json", "jsonl", "parquet", "text"] = "json"
     """`json` is a list of objects, or an object whose values are objects (its keys become `source_id`)."""
     dataset: str | None = None
-    """For `huggingface`: the dataset's name."""
+    """For `huggingface`: the dataset's name on the Hub. A folder of data files in the Hub's layout is a `path`."""
     dataset_config: str | None = None
     dataset_split: str = "train"
     revision: str | None = None
@@ -73,8 +73,9 @@ class SourceConfig(Strict):
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     """For `csv`. None: a tab for `.tsv`, a comma for the rest."""
     encoding: str = "utf-8"
-    """Of the text, for `text`, `csv`, `html` and `code`. `detect`: looked for in the bytes (and in what a page says
-    of itself), document by document."""
+    """Of the text, for `text`, `csv`, `html`, `code` and `git`. `detect`: looked for in the bytes, document by
+    document. Web pages are always looked at, and at what they say of themselves; what stands here other than `utf-8`
+    is believed before that."""
     extract: ExtractConfig = ExtractConfig()
     languages: tuple[str, ...] = ()
     """For `code` and `git`: programming languages to keep, such as `python`; empty keeps every known one. For
@@ -89,8 +90,8 @@ class SourceConfig(Strict):
             if missing:
                 raise ValueError(f"a source of kind 'wheel' needs {', '.join(missing)}")
         elif self.kind == "huggingface":
-            if self.dataset is None:
-                raise ValueError("a source of kind 'huggingface' needs dataset")
+            if (self.dataset is None) == (self.path is None):
+                raise ValueError("a source of kind 'huggingface' needs dataset, or path: one of the two")
         elif self.path is None:
             raise ValueError(f"a source of kind {self.kind!r} needs path")
         return self
