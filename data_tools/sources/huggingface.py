@@ -76,18 +76,23 @@ class HuggingFaceSource:
         return [file]
 
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined]:
-        row = 0
+        done = 0
         try:
             rows = self._rows.shard(num_shards=self._rows.num_shards, index=file.start)
-            for row, fields in enumerate(rows):
-                yield record_from_fields(self.config, fields, position=f"row {row}", fallback_id=f"{file.name}:{row}")
+            for fields in rows:
+                position, fallback_id = f"row {done}", f"{file.name}:{done}"
+                done += 1
+                yield record_from_fields(self.config, fields, position=position, fallback_id=fallback_id)
         except DataError:
             raise
         except Exception as error:  # every format and backend has errors of its own
             if self._folder is None and _is_of_network(error):
                 raise self._unavailable(error) from error
+            # The reader of datasets can't go on behind an error.
             detail = f"the rows from here on can't be read: {type(error).__name__}: {error}"
-            yield Quarantined(f"row {row + 1 if row else 0}", "unreadable-rows", detail)
+            if self._folder is not None:
+                detail += " (kind 'jsonl', 'csv' or 'parquet' would lose only what is broken)"
+            yield Quarantined(f"row {done}", "unreadable-rows", detail)
 
     @property
     def _where(self) -> str:

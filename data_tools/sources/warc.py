@@ -173,6 +173,7 @@ class _Archive:
             if not trusted:
                 return Quarantined(position, "digest-mismatch", digest, _excerpt(record)), False, False
         kind = _type(record)
+        item: Item
         if kind == "conversion":
             item = self._text(record, position)
         elif kind == "response" and "application/http" in (record.headers.get("Content-Type") or "").lower():
@@ -286,6 +287,12 @@ class _Forward:
 
     def tell(self) -> int:
         return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        raise OSError("it only reads on")
+
+    def close(self) -> None:
+        """The file belongs to the one who opened it."""
 
 
 @contextlib.contextmanager
