@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class IndexFolder:
         Parameters.of(config).refuse_others(self._described["parameters"], str(self.folder))
         for name in FILES:
             file = self.folder / name
-            if not file.is_file() or sha256_of(file) != self._described["files"].get(name, {}).get("sha256"):
+            state = (file.stat().st_size, file.stat().st_mtime_ns) if file.is_file() else (0, 0)
+            if _digest(file, *state) != self._described["files"].get(name, {}).get("sha256"):
                 raise DataError(
                     "this file of an index is missing, damaged or was changed (its sha256 differs)",
                     where=str(file),
@@ -186,6 +188,12 @@ class IndexFolder:
             for pair, name in zip(pairs.tolist(), table["doc_id"].take(pa.array(rows)).to_pylist(), strict=True):
                 names[pair] = name
         return names
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, size: int, changed: int) -> str | None:
+    """sha256 of a file, computed once while its size and time stay: an index is opened for every shard."""
+    return sha256_of(path) if path.is_file() else None
 
 
 def _row_groups(

@@ -68,7 +68,9 @@ def run(
         raise DataError(f"two benchmarks are called {twice[0]!r}", where="decontaminate", fix="Give each its own name.")
     paths = shard_paths(inputs["documents"] / "documents")
     sizes = [path.stat().st_size for path in paths]
-    temporary = out / "finished.tmp"
+    # Renamed before it is deleted: half of it must not be taken for a beginning.
+    temporary, discarded = out / "finished.tmp", out / "discarded.tmp"
+    shutil.rmtree(discarded, ignore_errors=True)
     for folder in ("documents", "contamination", "edits", "finished.tmp/found"):
         (out / folder).mkdir(parents=True, exist_ok=True)
 
@@ -109,7 +111,8 @@ def run(
         met |= set(examples_met)
     for example in sorted(met):
         total[f"benchmark.{of_examples[example][0]}.examples_met"] += 1
-    shutil.rmtree(temporary)
+    temporary.rename(discarded)
+    shutil.rmtree(discarded)
     return {name: total[name] for name in sorted(total)}
 
 
@@ -178,6 +181,7 @@ def _judge_shard(
     import pyarrow as pa
 
     from data_tools.decontamination.ngrams import load_ngrams
+    from data_tools.edited_documents import count_documents
     from data_tools.parquet import ShardFile, read_row_groups
     from data_tools.schema import CONTAMINATION, DOCUMENTS, EDITS
 
@@ -194,10 +198,11 @@ def _judge_shard(
             here = slice(*np.searchsorted(found[:, 0], [row, row + table.num_rows]))
             group = _JudgedGroup(config, names, sought, np.array(too_common, dtype=np.int64), table, row)
             group.judge(found[here])
-            documents.write(group.documents())
+            kept = group.documents()
+            documents.write(kept)
             contamination.write(pa.Table.from_pylist(group.contamination, schema=CONTAMINATION))
             edits.write(pa.Table.from_pylist(group.edits, schema=EDITS))
-            counts.update(group.counts())
+            counts.update(group.counts + count_documents(table, kept))
             met |= group.met
             row += table.num_rows
     return counts, sorted(met)
@@ -225,7 +230,7 @@ class _JudgedGroup:
         self.edits: list[dict[str, Any]] = []
         self.met: set[int] = set()
         self._new_texts: dict[int, str] = {}  # row to what is left of it, "" where it goes
-        self._counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def judge(self, found: Ints) -> None:
         import numpy as np
@@ -259,15 +264,15 @@ class _JudgedGroup:
                         "bytes_after": len(left.encode()),
                     }
                 )
-                self._counts["edited"] += 1
-                self._counts["cuts"] += cuts
+                self.counts["edited"] += 1
+                self.counts["cuts"] += cuts
             else:
-                self._counts["removed"] += 1
+                self.counts["removed"] += 1
         for benchmark in benchmarks:
-            self._counts[f"benchmark.{benchmark}.documents"] += 1
+            self.counts[f"benchmark.{benchmark}.documents"] += 1
             if action == "removed":
-                self._counts[f"removed.contamination/{benchmark}"] += 1
-                self._counts[f"source.{document['source']}.removed.contamination/{benchmark}"] += 1
+                self.counts[f"removed.contamination/{benchmark}"] += 1
+                self.counts[f"source.{document['source']}.removed.contamination/{benchmark}"] += 1
         encoded = text.encode()
         for meeting in met:
             benchmark, example = self._names[meeting.example]
@@ -291,8 +296,3 @@ class _JudgedGroup:
         from data_tools.edited_documents import replace_texts
 
         return replace_texts(self._table, self._new_texts)
-
-    def counts(self) -> Counter[str]:
-        from data_tools.edited_documents import count_documents
-
-        return self._counts + count_documents(self._table, self.documents())

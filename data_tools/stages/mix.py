@@ -214,7 +214,9 @@ def _mix_shard(
                     rows.append(row)
                     splits.append(split)
             if rows:
-                table = shard.read_row_group(group).take(pa.array(rows))
+                table = shard.read_row_group(group)
+                if len(rows) < table.num_rows:
+                    table = table.take(pa.array(rows))
                 number = pa.array([repetition] * len(rows), pa.int64())
                 table = table.append_column("split", pa.array(splits, pa.string()))
                 file.write(table.append_column("repetition", number))
