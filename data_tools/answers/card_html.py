@@ -63,8 +63,9 @@ def bar(share: float) -> str:
 
 
 def excerpt(text: str) -> str:
-    """The beginning of a document, in its own direction."""
-    return f'<q dir="auto">{escape(text)}</q>' if text else "<q>(no text)</q>"
+    """The beginning of a document, in its own direction, without blank lines."""
+    lines = "\n".join(line for line in text.splitlines() if line.strip())
+    return f'<q dir="auto">{escape(lines)}</q>' if lines else "<q>(no text)</q>"
 
 
 def _corpus(facts: CardFacts) -> Iterator[str]:
@@ -238,6 +239,7 @@ def _pair(pair: DuplicatePair) -> str:
 
 def _edits(facts: CardFacts) -> Iterator[str]:
     if facts.edits:
+        yield f"<p>{escape(say.EDITS_IN_WORDS)}</p>"
         yield table(
             ["stage", "what", "times", "documents"],
             [[stage, escape(what), say.count(times), say.count(n)] for stage, what, times, n in facts.edits],

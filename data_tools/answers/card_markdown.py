@@ -172,6 +172,7 @@ def _pair(pair: DuplicatePair) -> str:
 def _edits(facts: CardFacts) -> Iterator[str]:
     if facts.edits:
         yield "## What was edited"
+        yield say.EDITS_IN_WORDS
         yield table(
             ["stage", "what", "times", "documents"],
             [[stage, escape(what), say.count(times), say.count(n)] for stage, what, times, n in facts.edits],

@@ -39,7 +39,7 @@ th.n, td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabul
 .reason .n { text-align: right; font-variant-numeric: tabular-nums; }
 summary { cursor: pointer; }
 summary.reason b::before { content: "+ "; color: var(--soft); }
-details[open] > summary.reason b::before { content: "\\2212 "; }
+details[open] > summary.reason b::before { content: "\\2212\\00a0"; }
 summary.reason { list-style: none; }
 summary.reason::-webkit-details-marker { display: none; }
 ul { margin: 0 0 1rem; padding: 0; list-style: none; }

@@ -104,6 +104,12 @@ def tokens_in_words(facts: CardFacts) -> str:
     return told
 
 
+EDITS_IN_WORDS = (
+    "Lines and passages are cut by the rule that is named. Personal data is replaced by addresses and numbers that "
+    "belong to nobody."
+)
+
+
 def by_stage(removed: tuple[Removed, ...]) -> Mapping[str, list[Removed]]:
     grouped: dict[str, list[Removed]] = {}
     for one in removed:

@@ -144,11 +144,10 @@ def _print_story(story: Story, all_checks: bool) -> None:
             console.print(Text(f"{'':<13}{clean(line)}", style="dim"))
         if step.pair is not None:
             pair = step.pair
-            at = f", from character {pair.parts_at:,} on" if pair.parts_at else ""
             console.print(Text(f"{'':<13}this one: {clean(pair.beginning)}"))
             console.print(Text(f"{'':<13}that one: {clean(pair.representative_beginning)}"))
-            if pair.difference:
-                console.print(Text(f"{'':<13}they differ{at}:", style="dim"))
+            if pair.parts_at:
+                console.print(Text(f"{'':<13}they part at character {pair.parts_at:,}:", style="dim"))
                 console.print(Text(f"{'':<13}this one: {clean(pair.difference)}"))
                 console.print(Text(f"{'':<13}that one: {clean(pair.representative_difference)}"))
     if story.stays:

@@ -19,6 +19,7 @@ def test_every_reason_of_every_stage_can_be_asked_for(tables: Tables) -> None:
         ("clean", "personal-data/emails", 1),
         ("deduplicate", "exact-duplicate", 1),
         ("deduplicate", "near-duplicate", 1),
+        ("decontaminate", "contamination/cut", 1),
         ("decontaminate", "contamination/science-quiz", 1),
         ("mix", "not-in-mixture", 1),
     ]
