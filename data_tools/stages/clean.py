@@ -105,16 +105,16 @@ def _edit(config: CleanConfig, table: pa.Table) -> tuple[pa.Table, pa.Table]:
     import pyarrow.compute as pc
 
     from data_tools.schema import EDITS
-    from data_tools.text import document_id, normalize
+    from data_tools.text import document_id, normalize_utf8
 
     before = table["text"].combine_chunks()
     after, changes = _changed_texts(config, before, _code_rows(table))
     changed = pc.not_equal(before, after)
     rows = pc.indices_nonzero(changed)
     # Lines that went may leave blank ones at the ends, and words that went blanks: an id is that of a normal text.
-    texts = [normalize(text, "nfc-clean") for text in after.take(rows).to_pylist()]
+    texts = [normalize_utf8(text, text.encode(), "nfc-clean") for text in after.take(rows).to_pylist()]
     ids = [document_id(text) if text.strip() else None for text in texts]
-    sizes = [len(text.encode()) if new is not None else 0 for text, new in zip(texts, ids, strict=True)]
+    sizes = [len(text) if new is not None else 0 for text, new in zip(texts, ids, strict=True)]
     done = [
         [(name, int(times[row])) for name, times in sorted(changes.items()) if times[row]] or [(WHITE_SPACE, 1)]
         for row in rows.to_pylist()
