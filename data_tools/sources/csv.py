@@ -94,12 +94,13 @@ class _Rows:
         self._taken: list[str] = []  # lines of the row under way
         self._taken_size = self._reread = 0
         self._next_line = 1
+        self._ended = False
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | Quarantined]]:
         # The reader has a limit of its own, for the whole process.
         csv.field_size_limit(max(csv.field_size_limit(), 2 * self._limit))
         reader = self._reader()
-        while True:
+        while not self._ended:
             first = self._next_line
             self._taken, self._taken_size = [], 0
             try:
@@ -161,7 +162,11 @@ class _Rows:
         odd = sum(line.count('"') for line in lines) % 2
         unfinished = bool(error.rest)
         while odd or unfinished:
-            line = self._again.pop() if self._again else self._handle.readline(1 << 20)
+            try:
+                line = self._again.pop() if self._again else self._handle.readline(1 << 20)
+            except (OSError, UnicodeDecodeError) as failure:
+                self._ended = True
+                return Quarantined(f"line {first}", "too-long", f"{detail}; in it: {failure}", excerpt(error.line))
             if not line:
                 break
             odd = (odd + line.count('"')) % 2

@@ -32,6 +32,11 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
     slow: bool = False
 
+    @property
+    def twice(self) -> bool:
+        """Whether it is read twice to compare. Extraction starts a process for each reading, so a few have to do."""
+        return self.kind not in ("html", "warc") or "flipped" in self.name
+
 
 def file(name: str, content: bytes) -> Maker:
     """A case of one file."""

@@ -11,6 +11,10 @@ from tests.data_tools.sources.hostile import Case, file, flipped, prose
 PAGE = f"<html><head><title>A page</title></head><body><p>{prose(1, 200)}</p><p>{prose(2, 200)}</p></body></html>"
 
 
+#: Some pages take forever: that is seen soon enough.
+QUICK = {"extract": {"timeout_seconds": 1.0}}
+
+
 def cases() -> Iterator[Case]:
     yield from _html()
     yield from _warc()
@@ -44,7 +48,7 @@ def _html() -> Iterator[Case]:
         + body.encode(),
     }
     for name, raw in pages.items():
-        yield Case(f"html-{name}", "html", file("a.html", raw))
+        yield Case(f"html-{name}", "html", file("a.html", raw), options=QUICK)
     for seed in range(3):
         yield Case(f"html-flipped-{seed}", "html", file("a.html", flipped(PAGE.encode(), seed, 40)))
 
