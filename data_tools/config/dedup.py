@@ -43,6 +43,10 @@ class DeduplicateConfig(Strict):
     seed: int = Field(default=1, ge=0, le=2**31 - 1)
     max_comparisons: int = Field(default=32, ge=1, le=100_000)
     """Exact comparisons for one document at most, best estimate first."""
+    template_documents: int = Field(default=8, ge=0, le=255)
+    """A shingle that this many documents have which are no copies of each other is part of a template (a menu, a
+    form). Two documents must be as similar without such shingles, too, unless the one that goes has hardly any others.
+    0: they are only compared as a whole."""
     keep: tuple[Literal["source", "longest", "shortest", "id"], ...] = ("longest", "id")
     """Which of two copies stays: the first of these that tells them apart decides. `source` is the order of
     `source_priority`."""

@@ -106,16 +106,24 @@ def lay_down_candidates(config: DeduplicateConfig, shards: Shards, shard: int) -
 
 
 def verify_batch(config: DeduplicateConfig, shards: Shards, batch: Path) -> int:
-    """Verify the components whose members' positions are in ``batch``; write who goes to the file of the same name in
+    """Verify the components whose members are in ``batch``: (2, members), their positions and which component each is
+    of. Write who goes to the file of the same name in
     ``near/`` (`NEAR`).
 
     Returns:
         How many pairs were compared exactly.
     """
-    members = np.sort(open_array(batch))
+    members, components = open_array(batch)
+    order = np.argsort(members)
+    members, components = members[order], components[order]
     with _Scratch(shards.folder / "scratch" / batch.stem) as scratch:
-        documents, candidates = _collect(config, shards, members, scratch)
-        verdicts = verify(candidates, min_similarity=config.min_similarity, max_comparisons=config.max_comparisons)
+        documents, candidates = _collect(config, shards, members, components, scratch)
+        verdicts = verify(
+            candidates,
+            min_similarity=config.min_similarity,
+            max_comparisons=config.max_comparisons,
+            template_documents=config.template_documents,
+        )
     gone = np.flatnonzero(verdicts.representatives >= 0)
     found = np.zeros(len(gone), dtype=NEAR)
     found["document"] = documents[gone]
@@ -126,13 +134,14 @@ def verify_batch(config: DeduplicateConfig, shards: Shards, batch: Path) -> int:
 
 
 def _collect(
-    config: DeduplicateConfig, shards: Shards, members: Positions, scratch: _Scratch
+    config: DeduplicateConfig, shards: Shards, members: Positions, components: npt.NDArray[np.int64], scratch: _Scratch
 ) -> tuple[Positions, Candidates]:
     """The members' positions in keep order, and what was laid down of them."""
     described = np.empty(len(members), dtype=DOCUMENT)
     for shard, which in shards.split(members):
         described[which] = open_array(shards.file("described", shard))[members[which] - shards.starts[shard]]
-    documents = members[keep_order(described, config.keep)]
+    order = keep_order(described, config.keep)
+    documents = members[order]
 
     places: list[tuple[int, Positions, Positions, Positions]] = []
     lengths = np.empty(len(documents), dtype=np.int64)
@@ -155,7 +164,7 @@ def _collect(
     for first in range(0, len(documents), _ROWS_AT_A_TIME):
         some = slice(first, first + _ROWS_AT_A_TIME)
         keys[some] = band_keys(signatures[some], config.bands, config.rows)
-    return documents, Candidates(number_buckets(keys), signatures, shingles, starts, ends)
+    return documents, Candidates(number_buckets(keys), signatures, shingles, starts, ends, components[order])
 
 
 class _Scratch:

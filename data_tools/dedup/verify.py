@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import njit, uint64
 
 from data_tools.kernels.minhash import shared_values
 
@@ -23,6 +23,13 @@ from data_tools.kernels.minhash import shared_values
 #: template all meet in a band; without a bound each would be compared with each. Those in its smallest buckets go
 #: first, and in a bucket those that come next to it in keep order.
 ESTIMATES = 1_024
+
+# A document with fewer shingles outside of templates says nothing of its own.
+_LEAST_OWN = 10
+# Shingles are counted in a table of hashed places, twice as many as shingles where that isn't too much memory.
+_MOST_PLACES_BITS = 28
+_A = np.uint64(0x9E3779B97F4A7C15)
+_B = np.uint64(0xD6E8FEB86659FD93)
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Candidates:
         signatures: (documents, permutations) uint32.
         shingles: uint64; those of document i, sorted and distinct, are ``shingles[starts[i]:ends[i]]``.
         starts, ends: (documents,) int64.
+        components: (documents,) int64. Equal for those of one component.
     """
 
     buckets: npt.NDArray[np.int64]
@@ -41,6 +49,7 @@ class Candidates:
     shingles: npt.NDArray[np.uint64]
     starts: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
+    components: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -66,9 +75,14 @@ def number_buckets(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     return buckets
 
 
-def verify(candidates: Candidates, *, min_similarity: float, max_comparisons: int) -> Verdicts:
+def verify(candidates: Candidates, *, min_similarity: float, max_comparisons: int, template_documents: int) -> Verdicts:
     """Compare each document with the representatives that it met, best estimate first, ``max_comparisons`` at most; it
-    is a copy of the first one that is similar enough."""
+    is a copy of the first one that is similar enough.
+
+    Args:
+        template_documents: representatives of a component from which on a shingle that they share is a template's; 0
+            for no such distinction.
+    """
     documents = len(candidates.starts)
     verdicts = Verdicts(np.full(documents, -1, dtype=np.int64), np.zeros(documents), np.zeros(documents), comparisons=0)
     if not documents:
@@ -80,9 +94,12 @@ def verify(candidates: Candidates, *, min_similarity: float, max_comparisons: in
         candidates.shingles,
         candidates.starts,
         candidates.ends,
+        candidates.components,
         min_similarity,
         max_comparisons,
         max(ESTIMATES, max_comparisons),
+        template_documents,
+        min(_MOST_PLACES_BITS, max(10, len(candidates.shingles).bit_length() + 1)),
         verdicts.representatives,
         verdicts.estimated,
         verdicts.exact,
@@ -115,6 +132,30 @@ def _met(document, buckets, heads, following, sizes, lengths, similarity, seen, 
     return found
 
 
+@njit(inline="always")
+def _place(shingle, component, bits):  # type: ignore[no-untyped-def]
+    return ((shingle ^ (uint64(component) * _A)) * _B) >> uint64(64 - bits)
+
+
+@njit(cache=True, nogil=True)
+def _alike_without_templates(  # type: ignore[no-untyped-def]
+    a, b, component, counts, bits, template_documents, min_similarity
+):
+    """Whether document ``a`` (its shingles) may go for ``b``, as far as templates are concerned."""
+    own_a = own_b = shared = i = j = 0
+    while i < len(a) or j < len(b):
+        in_a = i < len(a) and (j == len(b) or a[i] <= b[j])
+        in_b = j < len(b) and (i == len(a) or b[j] <= a[i])
+        value = a[i] if in_a else b[j]
+        if counts[_place(value, component, bits)] < template_documents:
+            own_a += in_a
+            own_b += in_b
+            shared += in_a and in_b
+        i += in_a
+        j += in_b
+    return own_a < _LEAST_OWN or shared / (own_a + own_b - shared) >= min_similarity
+
+
 @njit(cache=True, nogil=True)
 def _verify(  # type: ignore[no-untyped-def]
     buckets,
@@ -123,9 +164,12 @@ def _verify(  # type: ignore[no-untyped-def]
     shingles,
     starts,
     ends,
+    components,
     min_similarity,
     max_comparisons,
     estimates,
+    template_documents,
+    bits,
     representatives,
     estimated,
     exact,
@@ -139,8 +183,11 @@ def _verify(  # type: ignore[no-untyped-def]
     seen = np.full(documents, -1, dtype=np.int64)
     pool = np.empty(estimates, dtype=np.int64)
     agreeing = np.empty(estimates, dtype=np.int64)
+    counts = np.zeros(1 << bits if template_documents else 1, dtype=np.uint8)  # representatives that have a shingle
     comparisons = 0
     for document in range(documents):
+        ours = shingles[starts[document] : ends[document]]
+        component = components[document]
         found = _met(document, buckets, heads, following, sizes, lengths, min_similarity, seen, pool)
         for i in range(found):
             other = pool[i]
@@ -157,10 +204,14 @@ def _verify(  # type: ignore[no-untyped-def]
                 ):
                     best = i
             other = pool[best]
-            shared = shared_values(shingles[starts[document] : ends[document]], shingles[starts[other] : ends[other]])
+            theirs = shingles[starts[other] : ends[other]]
+            shared = shared_values(ours, theirs)
             comparisons += 1
             similarity = shared / (lengths[document] + lengths[other] - shared)
-            if similarity >= min_similarity:
+            if similarity >= min_similarity and (
+                template_documents == 0
+                or _alike_without_templates(ours, theirs, component, counts, bits, template_documents, min_similarity)
+            ):
                 representatives[document] = other
                 estimated[document] = agreeing[best] / permutations
                 exact[document] = similarity
@@ -172,4 +223,9 @@ def _verify(  # type: ignore[no-untyped-def]
                 following[document, band] = heads[bucket]
                 heads[bucket] = document
                 sizes[bucket] += 1
+            if template_documents:
+                for shingle in ours:
+                    place = _place(shingle, component, bits)
+                    if counts[place] < 255:
+                        counts[place] += 1
     return comparisons

@@ -174,7 +174,7 @@ def _near_copies(
     grouped = shards.folder / "components.npy"
     if not grouped.exists():
         progress(0, None, "grouping")
-        parents = connected(
+        connections = connected(
             [shards.folder / "bands" / path.name for path in shards.paths],
             len(documents),
             config.bands,
@@ -182,8 +182,9 @@ def _near_copies(
             threads=worker_count(runtime.workers, 1024),
             spill=shards.folder / "spill",
         )
-        save_array(grouped, parents)
-    members, starts = component_members(open_array(grouped), taking_part & documents["comparable"])
+        save_array(grouped, connections)
+    parents = open_array(grouped)
+    members, starts = component_members(parents, taking_part & documents["comparable"])
     candidates = np.sort(members)
     concerned = []
     for shard, which in shards.split(candidates):
@@ -201,7 +202,7 @@ def _near_copies(
     batches = []
     for number, batch in enumerate(cut_batches(members, starts, documents["n_bytes"][members])):
         batches.append(shards.folder / "batches" / f"{number:06d}.npy")
-        save_array(batches[-1], batch)
+        save_array(batches[-1], np.stack([batch, parents[batch]]))
     compared = map_shards(
         partial(verify_batch, config, shards),
         batches,

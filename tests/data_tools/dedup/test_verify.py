@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,17 @@ def candidates(sets: list[set[int]]) -> tuple[Candidates, np.ndarray]:
     keys = band_keys(signatures, BANDS, ROWS)
     ends = np.cumsum([len(one) for one in shingles])
     starts = ends - [len(one) for one in shingles]
-    return Candidates(number_buckets(keys.copy()), signatures, np.concatenate(shingles), starts, ends), keys
+    together = np.zeros(len(sets), dtype=np.int64)
+    return Candidates(number_buckets(keys.copy()), signatures, np.concatenate(shingles), starts, ends, together), keys
 
 
-def plain(sets: list[set[int]], found: Candidates, keys: np.ndarray, threshold: float, most: int) -> list[int]:
+def similarity(a: set[int], b: set[int]) -> float:
+    return len(a & b) / len(a | b)
+
+
+def plain(
+    sets: list[set[int]], found: Candidates, keys: np.ndarray, threshold: float, most: int, templates: int
+) -> list[int]:
     """The rule as it is written down, for each document against every representative."""
     representatives: list[int] = []
     verdicts = []
@@ -41,10 +50,14 @@ def plain(sets: list[set[int]], found: Candidates, keys: np.ndarray, threshold: 
         met = [other for other in met if sizes[other][0] / sizes[other][1] >= threshold]
         estimate = {other: int((found.signatures[other] == found.signatures[document]).sum()) for other in met}
         met.sort(key=lambda other: (-estimate[other], other))
+        common = Counter(value for other in representatives for value in sets[other])
+        template = {value for value, count in common.items() if templates and count >= templates}
+        own = sets[document] - template
         similar = [
             other
             for other in met[:most]
-            if len(sets[document] & sets[other]) / len(sets[document] | sets[other]) >= threshold
+            if similarity(sets[document], sets[other]) >= threshold
+            and (len(own) < 10 or similarity(own, sets[other] - template) >= threshold)
         ]
         verdicts.append(similar[0] if similar else -1)
         if not similar:
@@ -54,14 +67,24 @@ def plain(sets: list[set[int]], found: Candidates, keys: np.ndarray, threshold: 
 
 @settings(deadline=None, max_examples=60)
 @given(
-    st.lists(st.sets(st.integers(1, 12), min_size=1), min_size=1, max_size=25),
+    st.lists(
+        st.one_of(
+            st.sets(st.integers(1, 12), min_size=1),
+            st.sets(st.integers(1, 40), min_size=15).map(lambda one: one | set(range(30, 60))),
+        ),
+        min_size=1,
+        max_size=25,
+    ),
     st.sampled_from([0.0, 0.3, 0.5, 0.75, 1.0]),
     st.integers(1, 4),
+    st.sampled_from([0, 1, 2, 5]),
 )
-def test_verdicts_are_those_of_a_plain_search(sets: list[set[int]], threshold: float, most: int) -> None:
+def test_verdicts_are_those_of_a_plain_search(
+    sets: list[set[int]], threshold: float, most: int, templates: int
+) -> None:
     found, keys = candidates(sets)
-    verdicts = verify(found, min_similarity=threshold, max_comparisons=most)
-    assert verdicts.representatives.tolist() == plain(sets, found, keys, threshold, most)
+    verdicts = verify(found, min_similarity=threshold, max_comparisons=most, template_documents=templates)
+    assert verdicts.representatives.tolist() == plain(sets, found, keys, threshold, most, templates)
     for document in np.flatnonzero(verdicts.representatives >= 0).tolist():
         other = int(verdicts.representatives[document])
         assert verdicts.representatives[other] == -1
@@ -79,9 +102,10 @@ def test_two_true_pairs_in_one_component_stay_two_clusters() -> None:
     buckets = found.buckets.copy()
     buckets[:, 0] = buckets[0, 0]
     verdicts = verify(
-        Candidates(buckets, found.signatures, found.shingles, found.starts, found.ends),
+        replace(found, buckets=buckets),
         min_similarity=0.75,
         max_comparisons=32,
+        template_documents=8,
     )
     assert verdicts.representatives.tolist() == [-1, -1, -1, 0, 1]
 
@@ -93,8 +117,8 @@ def test_comparisons_are_bounded_where_thousands_meet() -> None:
     found, _ = candidates(sets)
     buckets = found.buckets.copy()
     buckets[:, 0] = 0
-    found = Candidates(buckets, found.signatures, found.shingles, found.starts, found.ends)
-    verdicts = verify(found, min_similarity=0.75, max_comparisons=8)
+    found = replace(found, buckets=buckets)
+    verdicts = verify(found, min_similarity=0.75, max_comparisons=8, template_documents=8)
     assert verdicts.comparisons <= 8 * len(sets)
     gone = np.flatnonzero(verdicts.representatives >= 0)
     # A copy meets its original in every band, so that it is found whatever the size of the bucket that all share.
@@ -105,8 +129,10 @@ def test_comparisons_are_bounded_where_thousands_meet() -> None:
 
 def test_nobody() -> None:
     none = np.zeros(0, np.int64)
-    nobody = Candidates(np.zeros((0, 3), np.int64), np.zeros((0, 6), np.uint32), np.zeros(0, np.uint64), none, none)
-    assert len(verify(nobody, min_similarity=0.5, max_comparisons=3).representatives) == 0
+    nobody = Candidates(
+        np.zeros((0, 3), np.int64), np.zeros((0, 6), np.uint32), np.zeros(0, np.uint64), none, none, none
+    )
+    assert len(verify(nobody, min_similarity=0.5, max_comparisons=3, template_documents=0).representatives) == 0
 
 
 def described(rows: list[tuple[int, int, int, int]]) -> Any:

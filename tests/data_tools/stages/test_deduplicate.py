@@ -85,6 +85,24 @@ def test_a_template_corpus_is_not_merged(chain: Any) -> None:
     assert deduplicate(chain, texts, bands=32, rows=3) == texts
 
 
+def test_pages_that_are_mostly_menu_keep_what_is_their_own(chain: Any) -> None:
+    menu = prose(99, 400)
+    long_pages = [menu + " " + prose(100 + i, 80 + 5 * i) for i in range(40)]
+    short_pages = [menu + " " + prose(500 + i, 50) for i in range(30)]
+    copies = [page.removesuffix(page.split()[-1]) + "changed" for page in short_pages[::10]]
+    empty_pages = [menu, menu + " nothing here"]
+    texts = [*long_pages, *short_pages, *copies, *empty_pages]
+    kept = deduplicate(chain, texts)
+    assert set(kept) >= set(long_pages)
+    assert len(kept) == len(long_pages) + len(short_pages)
+    for page, copy in zip(short_pages[::10], copies, strict=True):
+        assert (page in kept) != (copy in kept)
+    assert not set(empty_pages) & set(kept)  # for a page with the menu: nothing is lost with them
+    # As wholes they are alike.
+    counters = chain.run("deduplicate", {"template_documents": 0}, documents="ingest")
+    assert counters["removed"] >= 25
+
+
 def test_long_books_joined_by_a_chain_are_not_merged(chain: Any) -> None:
     # Each shares most of its words with the next, the first and the last share nothing.
     stream = prose(7, 6_000).split()
