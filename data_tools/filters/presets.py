@@ -8,6 +8,7 @@ differs from its source.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -56,7 +57,16 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "datatrove-0.10": Preset(
             "The defaults of datatrove 0.10's filters GopherRepetition, GopherQuality and FineWebQuality. Two are not "
             "the papers': 0.01 for characters in repeated lines, and a limit on line breaks per word.",
-            _GOPHER | {"fineweb": {"max_duplicate_line_chars": 0.01, "max_newline_ratio": 0.3}},
+            _GOPHER
+            | {
+                # datatrove keeps a value that is exactly at a threshold, where the paper's rule drops it.
+                "fineweb": {
+                    "min_line_end_punctuation": math.nextafter(0.12, 0),
+                    "max_short_lines": math.nextafter(0.67, 1),
+                    "max_duplicate_line_chars": math.nextafter(0.01, 1),
+                    "max_newline_ratio": 0.3,
+                }
+            },
             {"definitions": "datatrove"},
         ),
         "c4-paper": Preset(
@@ -139,10 +149,11 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
                     "max_duplicate_9_grams": 0.111,
                     "max_duplicate_10_grams": 0.1,
                 },
+                # Datatrove's rules again, hence the numbers beside the round ones.
                 "fineweb": {
-                    "min_line_end_punctuation": 0.1,
+                    "min_line_end_punctuation": math.nextafter(0.1, 0),
                     "max_short_lines": None,
-                    "max_duplicate_line_chars": 0.1,
+                    "max_duplicate_line_chars": math.nextafter(0.1, 1),
                     "max_newline_ratio": 0.185,
                 },
             },
