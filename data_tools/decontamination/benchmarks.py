@@ -81,7 +81,9 @@ def read_examples(config: BenchmarkConfig) -> list[Example]:
                     found.add(name)
                 parts += values
             named = list(_values(row, config.id_field.split("."), config.id_field, where)) if config.id_field else []
-            examples.append(Example(config.name, named[0] if named else position, " ".join(parts)))
+            # JSON can hold halves of surrogate pairs, which are no text.
+            name, text = (one.encode(errors="replace").decode() for one in ((named or [position])[0], " ".join(parts)))
+            examples.append(Example(config.name, name, text))
     if not examples:
         raise DataError("there is no example in it", where=where, fix="Check the path of the evaluation set.")
     missing = [name for name in config.fields if name not in found]

@@ -49,6 +49,11 @@ def test_an_example_is_called_by_its_id_or_its_place(tmp_path: Path) -> None:
     assert [one.name for one in read_examples(config.model_copy(update={"id_field": "id"}))] == ["7", "x"]
 
 
+def test_half_a_surrogate_pair_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'\xef\xbb\xbf{"question": "half \\ud83d of it"}\n')
+    assert texts(tmp_path / "a.jsonl", "question") == ["half ? of it"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
