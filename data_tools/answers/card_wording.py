@@ -14,7 +14,7 @@ SPLIT_USES = {"train": "to learn from", "validation": "to watch the training", "
 REASONS = {
     "clean/empty": "nothing was left of it after the edits",
     "passage/empty": "every passage of it stands elsewhere",
-    "not-in-mixture": "left out of the mixture",
+    "mixture/not-drawn": "left out of the mixture",
     "exact-duplicate": "the same text is there already",
     "near-duplicate": "nearly the same text is there already",
     "index-exact-duplicate": "the same text is in an index of earlier documents",

@@ -15,7 +15,7 @@ from data_tools.answers.thresholds import signals_behind
 
 #: Reasons that no table spells out: where a stage's edits left nothing, and where mix took no more.
 NOTHING_LEFT = {"clean": "clean/empty", "deduplicate": "passage/empty"}
-NOT_IN_MIXTURE = "not-in-mixture"
+NOT_DRAWN = "mixture/not-drawn"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _parts(tables: Tables) -> Iterator[str]:
         stayed = tables.rows(f"SELECT count(*) AS n FROM {tables.scan('mix', 'documents')} WHERE repetition = 0")
         if came != stayed[0]["n"]:
             yield (
-                f"SELECT 'mix', '{NOT_IN_MIXTURE}', b.doc_id, b.source, b.source_id, b.n_bytes "
+                f"SELECT 'mix', '{NOT_DRAWN}', b.doc_id, b.source, b.source_id, b.n_bytes "
                 f"FROM {tables.scan(before, 'documents')} b ANTI JOIN {tables.scan('mix', 'documents')} m "
                 "ON b.doc_id = m.doc_id AND b.source = m.source AND b.source_id = m.source_id"
             )

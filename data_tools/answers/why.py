@@ -319,6 +319,6 @@ def _mixed(tables: Tables, copy: Copy) -> list[Step]:
         list(copy),
     )
     if not found:
-        return [Step("mix", "removed: not in the mixture (its source's share was full, or has none)", False)]
+        return [Step("mix", "removed: mixture/not-drawn (its source has no share, or the share was full)", False)]
     times = f", {found[0]['n']} times" if found[0]["n"] > 1 else ""
     return [Step("mix", f"in the corpus, split {found[0]['split']}{times}")]

@@ -21,6 +21,7 @@ STAGES: dict[str, tuple[str, type[configs.Strict], dict[str, str]]] = {
     "clean": ("clean", configs.CleanConfig, {"documents": "select"}),
     "quality_classifier": ("train_quality_classifier", configs.QualityClassifierConfig, {"documents": "ingest"}),
     "deduplicate": ("deduplicate", configs.DeduplicateConfig, {"documents": "select"}),
+    "decontaminate": ("decontaminate", configs.DecontaminateConfig, {"documents": "deduplicate"}),
     "mix": ("mix", configs.MixConfig, {"documents": "deduplicate"}),
     "data_card": (
         "write_data_card",

@@ -64,7 +64,7 @@ def test_every_removal_edit_duplicate_and_match_is_on_it(facts: CardFacts) -> No
         ("deduplicate", "exact-duplicate", 1),
         ("deduplicate", "near-duplicate", 1),
         ("decontaminate", "contamination/science-quiz", 1),
-        ("mix", "not-in-mixture", 1),
+        ("mix", "mixture/not-drawn", 1),
     ]
     assert facts.removed[0].examples[0].doc_id == IDS["short"]
     assert [(one.reason, one.documents) for one in facts.quarantined] == [("bad-json", 1)]

@@ -21,6 +21,7 @@ def nonzero(counters: dict[str, Any]) -> dict[str, Any]:
 
 def test_tables_and_counters_agree(chain: Any) -> None:
     texts = [f"{TEXT} Number {i} of many that have been written down by hand {i * 7}." for i in range(30)]
+    texts[7] += " Write to somebody@mail.example.net about it."
     texts += [
         texts[3],
         TEXT,
@@ -37,9 +38,13 @@ def test_tables_and_counters_agree(chain: Any) -> None:
     chain.run("ingest", {"sources": sources})
     chain.run("annotate")
     chain.run("select", {"gopher_quality": {"min_words": 10}})
-    chain.run("deduplicate", {"min_similarity": 0.9})
-    chain.run("mix")
-    stages = ("ingest", "select", "deduplicate", "mix")
+    chain.run("clean", {"personal_data": {}})
+    chain.run("deduplicate", {"min_similarity": 0.9}, documents="clean")
+    (raw / "quiz.jsonl").write_text(json.dumps({"question": f"{TEXT} Number 5 of many that have been written"}))
+    benchmark = {"name": "quiz", "path": str(raw / "quiz.jsonl")}
+    chain.run("decontaminate", {"benchmarks": [benchmark], "rule": "coverage", "min_coverage": 0.9})
+    chain.run("mix", {"weights": {"a": 1}}, documents="decontaminate")
+    stages = ("ingest", "select", "clean", "deduplicate", "decontaminate", "mix")
     with Tables({stage: chain.folder / stage for stage in stages}) as tables:
         counted = recount(tables)
     assert list(counted) == list(stages)
@@ -47,6 +52,7 @@ def test_tables_and_counters_agree(chain: Any) -> None:
         said, found = nonzero(chain.counters[stage]), nonzero(counted[stage])
         assert said and said == {name: found[name] for name in said if name in found}, stage
     assert counted["ingest"]["removed.empty-text"] == 1 and counted["deduplicate"]["removed.exact-duplicate"] == 2
+    assert counted["decontaminate"]["removed.contamination/quiz"] == 1 and counted["mix"]["removed.mixture/not-drawn"]
 
 
 def test_everything_that_came_stays_or_has_a_reason(tables: Tables) -> None:
@@ -57,5 +63,5 @@ def test_everything_that_came_stays_or_has_a_reason(tables: Tables) -> None:
     for stage, counts in counted.items():
         removed = counts["documents_in"] - counts["documents_out"]
         assert removed >= 1 and sum(n for name, n in counts.items() if name.startswith("removed.")) >= removed, stage
-    assert counted["mix"]["removed.not-in-mixture"] == 1
+    assert counted["mix"]["removed.mixture/not-drawn"] == 1
     assert counted["decontaminate"]["source.web.removed.contamination/science-quiz"] == 1

@@ -21,7 +21,7 @@ def test_every_reason_of_every_stage_can_be_asked_for(tables: Tables) -> None:
         ("deduplicate", "near-duplicate", 1),
         ("decontaminate", "contamination/cut", 1),
         ("decontaminate", "contamination/science-quiz", 1),
-        ("mix", "not-in-mixture", 1),
+        ("mix", "mixture/not-drawn", 1),
     ]
     for stage, reason, _ in there:
         (one,) = sample(tables, reason, stage=stage)[stage, reason]

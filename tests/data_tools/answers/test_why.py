@@ -93,7 +93,7 @@ def test_contamination_names_the_example(tables: Tables) -> None:
 
 def test_repetitions_and_what_is_left_out_of_the_mixture(tables: Tables) -> None:
     assert the_story(tables, IDS["twice"]).steps[-1].outcome == "in the corpus, split train, 2 times"
-    assert "not in the mixture" in the_story(tables, "books/left-out").steps[-1].outcome
+    assert "mixture/not-drawn" in the_story(tables, "books/left-out").steps[-1].outcome
 
 
 @pytest.mark.parametrize("query", ["web/bad.jsonl", "web/bad.jsonl:12"])
