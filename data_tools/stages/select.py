@@ -71,7 +71,6 @@ def run(config: SelectConfig, inputs: dict[str, Path], out: Path, progress: Prog
             sizes=sizes,
             progress=progress,
             message="ranking",
-            ledger=unfinished / "ranking",
         )
         scores = [np.load(scores_folder / f"{path.stem}.npy", allow_pickle=False) for path in paths]
         threshold = lowest_kept(np.concatenate(scores), config.quality.keep_fraction)
@@ -97,15 +96,15 @@ def run(config: SelectConfig, inputs: dict[str, Path], out: Path, progress: Prog
     return counters
 
 
-def _collect_scores(config: SelectConfig, signals_folder: Path, folder: Path, path: Path) -> int:
+def _collect_scores(config: SelectConfig, signals_folder: Path, folder: Path, path: Path) -> None:
+    """Write the scores of a part, unless an earlier attempt has: a file that is there is whole, and needs no ledger."""
     import numpy as np
 
     from data_tools.atomic_file import atomic_writer
 
-    found = passing_scores(config, signals_folder, path)
-    with atomic_writer(folder / f"{path.stem}.npy") as handle:
-        np.save(handle, found)
-    return len(found)
+    if not (folder / f"{path.stem}.npy").is_file():
+        with atomic_writer(folder / f"{path.stem}.npy") as handle:
+            np.save(handle, passing_scores(config, signals_folder, path))
 
 
 def passing_scores(config: SelectConfig, signals_folder: Path, path: Path) -> npt.NDArray[np.float64]:
@@ -227,6 +226,8 @@ def side_by_side(
     pending = pa.table({})
     signal_groups = read_row_groups(signals_file)
     for table in read_row_groups(path, columns):
+        if not table.num_rows:
+            continue
         collected = [pending] if pending.num_rows else []
         rows = pending.num_rows
         while rows < table.num_rows:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from data_tools.errors import DataError
@@ -126,3 +127,11 @@ def test_the_same_bytes_after_a_kill_and_for_two_workers(
     assert killed.run("clean", CONFIG, documents="ingest") == counters
     assert done == [f"part-0000{n}.parquet" for n in range(4)]
     assert contents(tmp_path / "killed" / "clean") == expected
+
+
+def test_a_part_without_documents(chain: Any) -> None:
+    write_corpus(chain.folder, [{"text": SENTENCE}, {"text": "a@b.de"}], part_rows=1)
+    path = chain.folder / "ingest" / "documents" / "part-00001.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    counters = chain.run("clean", {"lines": ["c4-paper", "refinedweb"], "personal_data": {}}, documents="ingest")
+    assert (counters["documents_in"], counters["documents_out"], counters["edited"]) == (1, 1, 0)

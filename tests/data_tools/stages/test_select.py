@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from data_tools import config as configs
@@ -230,3 +231,13 @@ def test_progress_is_told(chain: Any) -> None:
     inputs = {"documents": chain.folder / "ingest", "signals": chain.folder / "annotate"}
     select.run(configs.SelectConfig(), inputs, chain.folder / "out", lambda done, *_: told.append(done), chain.runtime)
     assert told == sorted(told) and len(set(told)) == 3
+
+
+def test_a_part_without_documents(chain: Any) -> None:
+    write_corpus(chain.folder, [good(n, quality=n / 10) for n in range(4)], (*GROUPS, "quality"), part_rows=2)
+    for stage, table in (("ingest", "documents"), ("annotate", "signals")):
+        path = chain.folder / stage / table / "part-00001.parquet"
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
+    counters = chain.run("select", {"quality": {"keep_fraction": 0.5}})
+    assert (counters["documents_in"], counters["documents_out"]) == (2, 1)
+    assert len(chain.rows("select", "verdicts")) == 2
