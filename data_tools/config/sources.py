@@ -20,7 +20,8 @@ class ExtractConfig(Strict):
     """`resiliparse`: the main content. `resiliparse-all`: all visible text. `trafilatura`: 10 to 20 times slower, and
     cleaner on pages full of boilerplate."""
     timeout_seconds: float = Field(default=10.0, gt=0, le=3600)
-    """A page that takes longer is quarantined; its worker is killed."""
+    """Of processor time (and ten times as long by the clock). A page that takes longer is quarantined; the process
+    that it keeps busy is killed."""
     max_html_bytes: int = Field(default=10_000_000, ge=1_000, le=2_000_000_000)
     """A larger page is quarantined without being parsed."""
     max_memory_mb: int = Field(default=2_048, ge=256, le=1_000_000)

@@ -3,7 +3,9 @@
 A timer signal is only seen between two instructions of Python, not inside a parser in C, and a crash there takes the
 whole worker with it. So each shard worker has one long-lived child (``child``) that it feeds documents over a pipe.
 A document that takes longer than the limit costs that child its life; one that crashes it or runs out of memory is
-tried once more, alone in a fresh child, so that what becomes of a document never depends on those before it.
+tried once more, alone in a fresh child, so that what becomes of a document never depends on those before it. The limit
+is on processor time, for what a document takes by the clock depends on what else the machine does; ten times as long
+by the clock is the end as well.
 
 Children die with their parent: at the end of the pipe, and at the latest when their own alarm rings.
 """
@@ -65,7 +67,7 @@ class IsolatedExtractor:
     Args:
         function: ``module:name`` of a function that takes ``arguments`` and returns a function from a document (bytes,
             hints) to (text, facts). See :func:`data_tools.extraction.html.for_worker`.
-        timeout_seconds: for one document, by the clock.
+        timeout_seconds: processor time for one document.
         max_memory_mb: address space beyond what the child has when it is ready.
 
     Not for several threads at once. The child is started by the first document, and ends with this object.
@@ -122,15 +124,18 @@ class IsolatedExtractor:
                         self._child = _Child(self._options, self._function)
                     self._child.send(batch)
                     for _ in batch:
-                        outcomes.append(self._child.answer(self._timeout_seconds))
+                        outcomes.append(self._child.answer(protocol.CLOCK_FACTOR * self._timeout_seconds))
                         second_try = False
                 except _TimedOutError:
                     self.close()
-                    detail = f"more than {self._timeout_seconds:g} s"
-                    outcomes.append(Failed("extraction-timeout", detail))
+                    outcomes.append(self._timeout())
                     second_try = False
                 except _DiedError as death:
                     self.close()
+                    if death.code == -signal.SIGPROF:
+                        outcomes.append(self._timeout())
+                        second_try = False
+                        continue
                     if second_try:
                         outcomes.append(Failed("extraction-crashed", self._cause(death.code)))
                     second_try = not second_try
@@ -140,6 +145,9 @@ class IsolatedExtractor:
         if self._child is not None and self._child.documents >= DOCUMENTS_PER_CHILD:
             self.close()
         return outcomes
+
+    def _timeout(self) -> Failed:
+        return Failed("extraction-timeout", f"more than {self._timeout_seconds:g} s")
 
     def _cause(self, code: int) -> str:
         if code == protocol.OUT_OF_MEMORY:
