@@ -110,6 +110,8 @@ def _ipv6(data, i, end, table):  # type: ignore[no-untyped-def]
     """The end of hexadecimal groups that begin like a global address (2xxx: or 3xxx:), or 0."""
     if i + 6 > end or data[i + 4] != 58 or not (data[i] == 50 or data[i] == 51):
         return 0
+    if not table[data[i + 1]] & table[data[i + 2]] & table[data[i + 3]] & _HEX:
+        return 0
     limit = min(end, i + 46)
     while i < limit and (table[data[i]] & _HEX or data[i] == 58 or data[i] == 46):
         i += 1
