@@ -188,13 +188,16 @@ def _mix_shard(
     import pyarrow as pa
 
     from data_tools.mixture import copies_of_cluster, repetitions
-    from data_tools.parquet import ShardFile, open_shard
+    from data_tools.parquet import KEPT_LEVEL, ShardFile, open_shard
     from data_tools.schema import MIXED_DOCUMENTS
 
     path, repetition = task
     tally: dict[tuple[str, str, int], list[int]] = {}  # (source, split, times): documents, bytes
     name = f"repetition-{repetition:03d}-{path.name}" if repetition else path.name
-    with open_shard(path) as shard, ShardFile(folder / name, MIXED_DOCUMENTS, keep_empty=False) as file:
+    with (
+        open_shard(path) as shard,
+        ShardFile(folder / name, MIXED_DOCUMENTS, keep_empty=False, compression_level=KEPT_LEVEL) as file,
+    ):
         for group in range(shard.num_row_groups):
             light = shard.read_row_group(group, columns=["doc_id", "source", "n_bytes", "cluster_size"])
             rows: list[int] = []
