@@ -150,8 +150,6 @@ def _print_story(story: Story, all_checks: bool) -> None:
                 console.print(Text(f"{'':<13}they part at character {pair.parts_at:,}:", style="dim"))
                 console.print(Text(f"{'':<13}this one: {clean(pair.difference)}"))
                 console.print(Text(f"{'':<13}that one: {clean(pair.representative_difference)}"))
-    if story.stays:
-        console.print(Text(f"{'':<13}It is in the corpus.", style="green"))
 
 
 def _print_quarantined(row: Mapping[str, Any]) -> None:

@@ -126,13 +126,26 @@ COMMANDS = [
     "runs",
     "lineage",
     "funnel",
+    "why",
+    "data",
     "doctor",
     "gc",
     "track",
 ]
 
 
-@pytest.mark.parametrize("command", [[], ["config", "show"], ["track", "sync"], *([name] for name in COMMANDS)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["config", "show"],
+        ["track", "sync"],
+        ["data", "sample"],
+        ["data", "retune"],
+        ["data", "card"],
+        *([name] for name in COMMANDS),
+    ],
+)
 def test_every_command_explains_itself(command: list[str]) -> None:
     result = groundup(*command, "--help")
     assert result.exit_code == 0
@@ -170,7 +183,17 @@ def test_missing_files_are_named(place: Path) -> None:
 
 
 def test_commands_on_no_workspace_say_what_to_run(place: Path) -> None:
-    for command in (["lineage"], ["runs"], ["funnel"], ["gc"], ["generate"], ["chat"], ["classify", "x"], ["ui"]):
+    for command in (
+        ["lineage"],
+        ["runs"],
+        ["funnel"],
+        ["why", "x"],
+        ["gc"],
+        ["generate"],
+        ["chat"],
+        ["classify", "x"],
+        ["ui"],
+    ):
         check_clear(groundup(*command), 78, "no workspace yet", str(place / "workspace"), "groundup run")
     assert not (place / "workspace").exists()
 

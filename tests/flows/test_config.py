@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,25 @@ def test_every_number_has_bounds() -> None:
     for path, schema in found:
         assert schema.keys() & {"minimum", "exclusiveMinimum"}, path
         assert schema.keys() & {"maximum", "exclusiveMaximum"}, path
+
+
+def test_the_example_of_a_web_corpus_is_valid_and_uses_what_there_is() -> None:
+    config = load_config(Path(__file__).parents[2] / "configs" / "web-corpus.yaml")
+    assert [source.kind for source in config.ingest.sources] == ["warc", "wikipedia"]
+    assert config.select.presets and config.select.url is not None and config.select.url.blocklists
+    assert config.clean is not None and config.decontaminate is not None and config.mix.weights
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("mix.weights={nowhere: 1}", "mix.weights: there is no source called 'nowhere'"),
+        ("mix.tokens={nowhere: 1}", "mix.tokens"),
+        ("deduplicate={keep: [source, id], source_priority: [nowhere]}", "deduplicate.source_priority"),
+        ("quality_classifier={positive_sources: [nowhere], negative: [bad.jsonl]}", "quality_classifier.positive_sources"),
+        ("mix.weights={texts: 0}", "mix.weights.texts"),
+    ],
+)
+def test_sources_that_a_section_names_must_be_there(experiment: Path, override: str, where: str) -> None:
+    with pytest.raises(UserError, match=re.escape(where)):
+        load_config(experiment, [override])
