@@ -70,15 +70,22 @@ EDITS = (
 _MIN_WORDS = {"paper": 3, "code": 5, "datatrove": 3}
 
 _NARROW, _WIDE, _CLOSERS = r".!?…", r"。！．？｡", r"\"')\]»’”」』）"
-_SENTENCE_BOUNDARY = re.compile(
-    rf"(?:[{_NARROW}][{_NARROW}{_CLOSERS}]*+)?[{_WIDE}][\s{_NARROW}{_WIDE}{_CLOSERS}]*+(?=\S)"
-    rf"|[{_NARROW}][{_NARROW}{_CLOSERS}]*+\s++(?=\S)"
+# What ends a sentence, and the white space behind it.
+_SENTENCE_END = re.compile(
+    rf"(?:[{_NARROW}][{_NARROW}{_CLOSERS}]*+)?(?P<wide>[{_WIDE}])[\s{_NARROW}{_WIDE}{_CLOSERS}]*+"
+    rf"|[{_NARROW}][{_NARROW}{_CLOSERS}]*+(?P<space>\s*+)"
 )
 
 
 def sentences_in_line(line: str) -> list[str]:
-    """The sentences of a line by the rule ``marks``, without what ends them: the plain twin of the kernel's count."""
-    return _SENTENCE_BOUNDARY.split(line) if line.strip() else []
+    """The sentences of a line by the rule ``marks``, marks included: the plain twin of the kernel's count."""
+    line = line.strip()
+    ends = [
+        match.end()
+        for match in _SENTENCE_END.finditer(line)
+        if match.end() < len(line) and (match["wide"] or match["space"])
+    ]
+    return [line[start:end] for start, end in zip([0, *ends], [*ends, len(line)], strict=True)] if line else []
 
 
 def c4_signals(

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_tools.text import NORMALIZATIONS, document_id, normalize, sentences, truncate_to_sentences, words
+from data_tools.text import (
+    NORMALIZATIONS,
+    document_id,
+    normalize,
+    normalize_utf8,
+    sentences,
+    truncate_to_sentences,
+    words,
+)
 
 
 @pytest.mark.parametrize("name", sorted(NORMALIZATIONS))
@@ -27,6 +35,31 @@ def test_a_control_character_does_not_keep_an_accent_from_its_letter() -> None:
     assert normalize("e\x01\u0301", "nfc-clean") == "é"
 
 
+_TROUBLE = st.text(alphabet="a \t\n\r\x0b\x0c\x00\x1f\x7f\x80\x85\x9f\xa0é\u0301\u0316\u2028\u2029\ufeff\u212bשּ한ᄒ😀")
+
+
+@given(_TROUBLE, st.sampled_from(sorted(set(NORMALIZATIONS) - {"ftfy"})))
+def test_the_quick_way_and_the_thorough_one_agree(text: str, name: str) -> None:
+    assert normalize_utf8(text, text.encode(), name) == normalize(text, name).encode()
+
+
+@given(st.lists(st.text(alphabet="a\u0301\u0316\u0344\u05b0\u0f73é", min_size=50, max_size=200), max_size=3))
+def test_marks_in_any_order_are_what_unicode_says(runs: list[str]) -> None:
+    assert normalize("x".join(runs), "nfc") == unicodedata.normalize("NFC", "x".join(runs))
+
+
+@pytest.mark.timeout(20)
+def test_a_million_marks_take_no_minutes() -> None:
+    assert len(normalize("a" + "\u0316\u0301" * 500_000, "nfc-clean")) == 1_000_000
+
+
+def test_ftfy_mends_what_was_decoded_wrongly_and_nothing_else() -> None:
+    mangled = "“schön” – naïve café".encode().decode("cp1252", "replace")
+    assert normalize(mangled.replace("\ufffd", "\x9d"), "ftfy") == "“schön” – naïve café"
+    fine = "“quoted” &amp; ﬁne ｗｉｄｅ"
+    assert normalize(fine, "ftfy") == fine
+
+
 def test_document_id_is_pinned() -> None:
     # Every artifact hangs on it: another value here means that all data must be made again.
     assert document_id("The quick brown fox") == "b2c100c26f5d723ab7859350537dfedc"
@@ -37,6 +70,15 @@ def test_words() -> None:
     text = "Don't stop—the state-of-the-art C3PO, 42 times…"
     assert words(text, "whitespace") == ["Don't", "stop—the", "state-of-the-art", "C3PO,", "42", "times…"]
     assert words(text, "unicode-words") == ["Don't", "stop", "the", "state-of-the-art", "C3PO", "42", "times"]
+    assert words("cafe\u0301s हिन्दी 日本語 l'été-", "unicode-words") == [
+        "cafe\u0301s",
+        "हिन्दी",
+        "日",
+        "本",
+        "語",
+        "l'été",
+    ]
+    assert words("ภาษาที่ 3ก a日b", "unicode-words") == ["ภ", "า", "ษ", "า", "ที่", "3", "ก", "a", "日", "b"]
 
 
 def test_sentences() -> None:

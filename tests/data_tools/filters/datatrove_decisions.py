@@ -39,9 +39,7 @@ REASONS = {
 }
 
 
-def decide(
-    texts: list[str], name: str, split: Callable[[str], list[str]] = str.split
-) -> list[tuple[str | None, str]]:
+def decide(texts: list[str], name: str, split: Callable[[str], list[str]] = str.split) -> list[tuple[str | None, str]]:
     """(datatrove's first reason or None if it keeps the text, the text as it leaves it) for each text."""
     from datatrove.data import Document
     from datatrove.pipeline.filters import (

@@ -2,63 +2,92 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, settings
 
 from data_tools.config import GopherQualityRule
-from data_tools.filters.gopher import THRESHOLDS, GopherSignals, gopher_failures, gopher_signals
+from data_tools.filters.gopher import STOP_WORDS, THRESHOLDS, gopher_signals
+from data_tools.filters.rules import failures
+from data_tools.schema import GOPHER_SIGNALS
+from tests.data_tools.filters import plain_signals
+from tests.data_tools.filters.made_texts import columns
+
+DEFINITIONS = ["paper", "datatrove", "dclm"]
 
 
-def reference(text: str) -> dict[str, float]:
-    """The rules read aloud, for whitespace words, with no thought of speed."""
-    words = text.split()
-    lines = [line for line in text.split("\n") if line.strip()]
-    dots = 0
-    position = 0
-    while (position := text.find("...", position)) >= 0:
-        dots += 1
-        position += 3
-    lowered = "".join(c if c.isalnum() or c == "_" else " " for c in text.lower()).split()
-
-    def share(flags: list[bool]) -> float:
-        return sum(flags) / len(flags) if flags else 0.0
-
-    return {
-        "words": len(words),
-        "mean_word_length": sum(len(word) for word in words) / len(words) if words else 0.0,
-        "hash_ratio": sum(c == "#" for c in text) / len(words) if words else 0.0,
-        "ellipsis_ratio": (dots + sum(c == "…" for c in text)) / len(words) if words else 0.0,
-        "bullet_lines": share([line.lstrip()[0] in "•●‣◦*-" for line in lines]),
-        "ellipsis_lines": share([line.rstrip().endswith("...") or line.rstrip().endswith("…") for line in lines]),
-        "alpha_words": share([any(c.isalpha() for c in word) for word in words]),
-        "stop_words": sum(stop in lowered for stop in ["the", "be", "to", "of", "and", "that", "have", "with"]),
-    }
+def measure(text: str, words: str = "whitespace", definitions: str = "paper") -> dict[str, float]:
+    return {name: values[0] for name, values in gopher_signals(pa.array([text]), words, definitions).items()}
 
 
-pieces = st.sampled_from(
-    ["the", "The", "be", "of", "and", "that", "have", "with", "to", "word", "3.14", "#", "##tag", "...", "....", "…",
-     "- ", "* ", "• ", "\n", "\n\n", " ", "  ", "\t", ",", "it's", "naïve", "日本語", "42", "_", "theory", "(to)"]
-)  # fmt: skip
+@pytest.mark.parametrize("words", ["whitespace", "unicode-words"])
+@pytest.mark.parametrize("definitions", DEFINITIONS)
+@settings(deadline=None, max_examples=40)
+@given(texts=columns)
+def test_signals_equal_the_plain_reference(texts: list[str], words: str, definitions: str) -> None:
+    if definitions == "datatrove":
+        pytest.importorskip("datatrove")
+    measured = gopher_signals(pa.array(texts), words, definitions)
+    expected = [plain_signals.gopher(text, words, definitions) for text in texts]
+    assert list(measured) == [name for name, _ in GOPHER_SIGNALS]
+    for name, values in measured.items():
+        assert values.tolist() == [signals[name] for signals in expected], name
 
 
-@given(st.lists(pieces, max_size=60).map("".join))
-def test_signals_equal_the_plain_reference(text: str) -> None:
-    assert gopher_signals(text, "whitespace")._asdict() == pytest.approx(reference(text))
+@pytest.mark.parametrize("definitions", DEFINITIONS)
+def test_a_text_without_words_has_no_ratios(definitions: str) -> None:
+    assert set(measure("", definitions=definitions).values()) == {0}
+    assert measure("\n \n", definitions=definitions)["bullet_lines"] == 0
 
 
-def test_no_words() -> None:
-    assert gopher_signals("", "whitespace") == GopherSignals(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0)
+def test_part_of_a_column() -> None:
+    whole = pa.array(["not this", "the river of time", "and this"], pa.large_string())
+    part = pa.chunked_array([whole[1:2], whole[2:]])
+    assert gopher_signals(part)["words"].tolist() == [4, 2]
+    assert gopher_signals(pa.array([], pa.string()))["words"].tolist() == []
+
+
+#: One example for every point in the table of filters/gopher.py: text, signal, value by paper, datatrove, dclm.
+DIVERGENCES = [
+    ("one - two --", "words", (4, 2, 2)),
+    ("one - two --", "mean_word_length", (9 / 4, 3.0, 9 / 4)),
+    ("a # b ...", "hash_ratio", (1 / 4, 1 / 4, 2 / 4)),
+    ("a . . . b", "ellipsis_ratio", (0.0, 0.0, 1 / 5)),
+    ("- a\n\n- b\n\n", "bullet_lines", (1.0, 1 / 2, 1.0)),
+    ("- a\r- b", "bullet_lines", (1.0, 1.0, 1.0)),
+    ("a\r- b", "bullet_lines", (0.0, 1 / 2, 0.0)),
+    ("• a\n- b\n● c\n* d\n‣ e\n◦ f", "bullet_lines", (1.0, 2 / 6, 4 / 6)),
+    ("a...\nb …  \nc . . .\nd", "ellipsis_lines", (2 / 4, 2 / 4, 3 / 4)),
+    ("The the, (of) of", "stop_words", (2, 1, 2)),
+    ("the the the", "stop_words", (1, 1, 3)),
+    ("Straße", "mean_word_length", (6.0, 6.0, 6.0)),
+    ("....", "ellipsis_ratio", (1.0, 1.0, 1.0)),
+]
+
+
+@pytest.mark.parametrize(("text", "signal", "values"), DIVERGENCES)
+def test_divergences(text: str, signal: str, values: tuple[float, float, float]) -> None:
+    found = tuple(measure(text, definitions=definitions)[signal] for definitions in DEFINITIONS)
+    assert found == pytest.approx(values)
+
+
+def test_stop_words_are_the_papers() -> None:
+    for word in STOP_WORDS:
+        assert measure(word)["stop_words"] == 1
+    assert measure(" ".join(STOP_WORDS))["stop_words"] == len(STOP_WORDS) == 8
+    assert measure("them bee too off andy thatch haven within")["stop_words"] == 0
 
 
 def test_the_word_definition_moves_the_signals() -> None:
     text = "one,two,three - four"
-    assert gopher_signals(text, "whitespace").words == 3
-    assert gopher_signals(text, "unicode-words").words == 4
+    assert measure(text, "whitespace")["words"] == 3
+    assert measure(text, "unicode-words")["words"] == 4
+    assert measure("これは本です", "whitespace")["words"] == 1
+    assert measure("これは本です", "unicode-words")["words"] == 6
 
 
-def signals_table(**values: float) -> pa.Table:
-    fine = GopherSignals(100, 5.0, 0.0, 0.0, 0.0, 0.0, 1.0, 8)._asdict()
-    return pa.Table.from_pylist([{**fine, **values}])
+FINE = {
+    "words": 100, "mean_word_length": 5.0, "hash_ratio": 0.0, "ellipsis_ratio": 0.0, "bullet_lines": 0.0,
+    "ellipsis_lines": 0.0, "alpha_words": 1.0, "stop_words": 8,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("test", THRESHOLDS, ids=lambda test: test.reason)
@@ -66,15 +95,9 @@ def test_each_threshold_is_strict_and_alone(test: object) -> None:
     reason, knob, signal, drops = test  # type: ignore[misc]
     rule = GopherQualityRule()
     threshold = getattr(rule, knob)
-    at = gopher_failures(rule, signals_table(**{signal: threshold}))
+    at = failures(THRESHOLDS, rule, pa.Table.from_pylist([{**FINE, signal: threshold}]))
     assert not any(column[0].as_py() for column in at.values()), "a value exactly at the threshold is kept"
     step = 1 if isinstance(threshold, int) else 1e-9
-    beyond = gopher_failures(
-        rule, signals_table(**{signal: threshold - step if drops == "below" else threshold + step})
-    )
+    value = threshold - step if drops == "below" else threshold + step
+    beyond = failures(THRESHOLDS, rule, pa.Table.from_pylist([{**FINE, signal: value}]))
     assert [name for name, column in beyond.items() if column[0].as_py()] == [reason]
-
-
-def test_none_turns_a_rule_off() -> None:
-    rule = GopherQualityRule(min_words=None)
-    assert "too-few-words" not in gopher_failures(rule, signals_table(words=0))
