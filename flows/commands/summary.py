@@ -115,6 +115,7 @@ def places(record: RunRecord) -> Iterator[str]:
         ("classifier", "classifier", "model"),
         ("assistant", "assistant", "model"),
         ("documents", "mix", "documents"),
+        ("data card", "data_card", "data_card.html"),
         ("scorecard", "evaluate", "scorecard.md"),
         ("samples", "evaluate", "samples.md"),
     )
@@ -144,6 +145,7 @@ def next_commands(record: RunRecord) -> Iterator[str]:
         ("pretrain", f"{me} generate --prompt {json.dumps(prompts[0], ensure_ascii=False)}", "continue a text"),
         ("assistant", f"{me} chat", "talk with the assistant"),
         ("classifier", f'{me} classify "A text of yours."', "label a text"),
+        ("data_card", f"{me} data sample", "what was removed, and why"),
         ("pretrain", f"{me} lineage", "from the model down to the source files"),
         ("pretrain", f"{me} ui", "the run in Prefect and MLflow, on localhost"),
     )

@@ -162,7 +162,7 @@ def test_the_example_of_a_web_corpus_is_valid_and_uses_what_there_is() -> None:
         ("mix.weights={nowhere: 1}", "mix.weights: there is no source called 'nowhere'"),
         ("mix.tokens={nowhere: 1}", "mix.tokens"),
         ("deduplicate={keep: [source, id], source_priority: [nowhere]}", "deduplicate.source_priority"),
-        ("quality_classifier={positive_sources: [nowhere], negative: [bad.jsonl]}", "quality_classifier.positive_sources"),
+        ("quality_classifier={positive_sources: [nowhere], negative: [x]}", "quality_classifier.positive_sources"),
         ("mix.weights={texts: 0}", "mix.weights.texts"),
     ],
 )
