@@ -377,7 +377,9 @@ def _flat(value: Any, at: str) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping) and value:
         return [found for key, item in value.items() for found in _flat(item, f"{at}.{key}" if at else str(key))]
     if isinstance(value, list) and value and isinstance(value[0], Mapping):
-        return [found for n, item in enumerate(value) for found in _flat(item, f"{at}.{item.get('name', n)}")]
+        named = {str(item.get("name", number)): item for number, item in enumerate(value)}
+        unnamed = {name: {k: v for k, v in item.items() if k != "name"} for name, item in named.items()}
+        return _flat(unnamed, at)
     return [(at, value)] if at else []
 
 

@@ -26,11 +26,18 @@ COPY = "doc_id, source, source_id"
 
 
 class Tables:
-    """A context manager over ``{stage: folder of its artifact}``; stages that weren't run are left out."""
+    """A context manager over ``{stage: folder of its artifact}``; stages that weren't run are left out.
 
-    def __init__(self, folders: Mapping[str, Path], runtime: DataRuntime | None = None) -> None:
+    Args:
+        spill: where what doesn't fit into memory goes, for as long as this is open. None: the system's place.
+    """
+
+    def __init__(
+        self, folders: Mapping[str, Path], runtime: DataRuntime | None = None, spill: Path | None = None
+    ) -> None:
         self.folders = {stage: Path(folder) for stage, folder in folders.items()}
         self.runtime = runtime or DataRuntime()
+        self._spill = spill
         self._files: dict[tuple[str, str], list[Path]] = {}
         self._stack = ExitStack()
 
@@ -46,7 +53,8 @@ class Tables:
     def _connection(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        spill = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="groundup-"))
+        folder = tempfile.TemporaryDirectory(prefix="groundup-", suffix=".tmp", dir=self._spill)
+        spill = self._stack.enter_context(folder)
         settings: dict[str, Any] = {"memory_limit": f"{self.runtime.memory_mb}MB", "temp_directory": spill}
         if self.runtime.workers:
             settings["threads"] = self.runtime.workers

@@ -51,7 +51,8 @@ def run(
     """Write ``documents/``, ``contamination/`` (which document met which example) and ``edits/`` (what was cut).
 
     Raises:
-        DataError: an evaluation set is missing, or its fields are, or no example is long enough to be looked for.
+        DataError: an evaluation set is missing, or its fields are, or no example is long enough to be looked for; or no
+            document is left.
     """
     import shutil
 
@@ -113,6 +114,12 @@ def run(
         total[f"benchmark.{of_examples[example][0]}.examples_met"] += 1
     temporary.rename(discarded)
     shutil.rmtree(discarded)
+    if not total["documents_out"]:
+        raise DataError(
+            f"not one of {total['documents_in']:,} documents is left",
+            where="decontaminate",
+            fix="Look at contamination/ for what they met, or raise decontaminate.ngram_words.",
+        )
     return {name: total[name] for name in sorted(total)}
 
 

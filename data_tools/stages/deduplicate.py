@@ -76,7 +76,8 @@ def run(
     documents = (unfinished / "work" if config.lines is not None else out) / "documents"
     for folder in (documents, out / "documents", out / "duplicates"):
         folder.mkdir(parents=True, exist_ok=True)
-    total = Counter({"removed": 0, "removed.exact-duplicate": 0, "removed.near-duplicate": 0})
+    always = ("documents_out", "bytes_out", "removed", "removed.exact-duplicate", "removed.near-duplicate")
+    total = Counter(dict.fromkeys(always, 0))
     for counts in map_shards(
         partial(_write_shard, shards, documents, out / "duplicates"),
         range(len(paths)),

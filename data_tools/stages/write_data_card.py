@@ -29,7 +29,7 @@ def run(
 
     folders = {"mix" if name == "documents" else name: folder for name, folder in inputs.items()}
     progress(0, None, "counting")
-    with Tables(folders, runtime) as tables:
+    with Tables(folders, runtime, spill=out) as tables:
         facts = gather(tables, config.card, config.recipe)
     progress(1, 2, "writing")
     write_json(out / "data_card.json", facts.as_dict())

@@ -55,6 +55,15 @@ def test_a_change_is_named_with_the_key_of_the_file(built: PipelineConfig, exper
     assert changed["shards"].action == "reuse"
 
 
+def test_the_data_card_names_the_section_that_its_recipe_is_of(built: PipelineConfig, experiment: Path) -> None:
+    changed = plan(load_config(experiment, ["select.gopher_quality.min_words=7", "data_card.examples=1"]))
+    why = changed["data_card"].why
+    assert "select.gopher_quality.min_words changed from 50 to 7" in why and "recipe" not in why
+    assert "data_card.examples changed from 3 to 1" in why
+    only = plan(load_config(experiment, ["data_card.title=Mine"]))
+    assert [name for name, one in only.items() if one.action != "reuse"] == ["data_card"]
+
+
 def test_a_source_that_changed_is_named(built: PipelineConfig, tmp_path: Path) -> None:
     (tmp_path / "texts" / "a.txt").write_text("changed")
     (tmp_path / "texts" / "b.txt").write_text("added")
