@@ -201,3 +201,6 @@ def test_what_can_not_work_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         bench.run(benchmarks=[{**one, "path": "nowhere.jsonl"}])
     assert bench.run()["documents_out"] == 1
+    bench = Bench(tmp_path / "all", [QUESTIONS[:3]])
+    with pytest.raises(DataError, match="not one of 3 documents is left"):
+        bench.run()
