@@ -124,3 +124,20 @@ def test_an_id_that_begins_like_several_asks_for_more_digits(folders: dict[str, 
 def test_a_chain_that_stopped_early_is_told_as_far_as_it_went(folders: dict[str, Path]) -> None:
     with Tables({"ingest": folders["ingest"]}) as tables:
         assert [step.stage for step in the_story(tables, IDS["mail"]).steps] == ["ingest"]
+
+
+def test_a_duplicate_of_an_earlier_corpus_says_so(tmp_path: Path) -> None:
+    from data_tools import schema
+    from tests.data_tools.answers.conftest import document, duplicate, write
+
+    write(tmp_path / "ingest", "documents", schema.DOCUMENTS, [[document("near"), document("twice")]])
+    gone = duplicate("near", "web", "near.txt", "index-near", 0.9) | {"representative": "f" * 32}
+    write(tmp_path / "deduplicate", "duplicates", schema.DUPLICATES, [[gone]])
+    write(tmp_path / "deduplicate", "documents", schema.DOCUMENTS, [[document("twice")]])
+    with Tables({stage: tmp_path / stage for stage in ("ingest", "deduplicate")}) as tables:
+        step = the_story(tables, IDS["near"]).steps[-1]
+        assert the_story(tables, IDS["twice"]).stays
+    assert step.outcome == (
+        f"removed: index-near-duplicate, similarity 0.900 to {'f' * 32} (an index of earlier documents)"
+    )
+    assert step.pair is not None and step.pair.parts_at is None and step.pair.representative_source == ""
