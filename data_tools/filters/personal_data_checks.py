@@ -18,7 +18,6 @@ Span = tuple[int, int]
 _RESERVED_DOMAINS = (b"example.com", b"example.org", b"example.net")
 _FORGES = frozenset({b"github.com", b"gitlab.com", b"bitbucket.org", b"codeberg.org", b"ssh.dev.azure.com"})
 _ASCII_WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_")
-_DIGITS = frozenset(b"0123456789")
 
 
 def email(text: bytes, start: int, end: int) -> Span | None:

@@ -109,10 +109,13 @@ def _edit(config: CleanConfig, table: pa.Table) -> tuple[pa.Table, pa.Table]:
 
     before = table["text"].combine_chunks()
     after, changes = _changed_texts(config, before, _code_rows(table))
+    touched = pc.not_equal(before, after)
+    # Lines that went may leave blank ones at the ends, and words that went blanks: an id is that of a normal text.
+    normal = [normalize_utf8(text, text.encode(), "nfc-clean") for text in after.filter(touched).to_pylist()]
+    after = pc.replace_with_mask(before, touched, pa.array(normal, before.type))
     changed = pc.not_equal(before, after)
     rows = pc.indices_nonzero(changed)
-    # Lines that went may leave blank ones at the ends, and words that went blanks: an id is that of a normal text.
-    texts = [normalize_utf8(text, text.encode(), "nfc-clean") for text in after.take(rows).to_pylist()]
+    texts = after.take(rows).cast(pa.large_binary()).to_pylist()
     ids = [document_id(text) if text.strip() else None for text in texts]
     sizes = [len(text) if new is not None else 0 for text, new in zip(texts, ids, strict=True)]
     done = [
@@ -131,11 +134,11 @@ def _edit(config: CleanConfig, table: pa.Table) -> tuple[pa.Table, pa.Table]:
             "bytes_after": pa.array(sizes, pa.int64()),
         }
     )
-    for name, values in (("text", texts), ("doc_id", [new or "" for new in ids]), ("n_bytes", sizes)):
+    for name, values in (("doc_id", [new or "" for new in ids]), ("n_bytes", sizes)):
         field = table.schema.field(name)
-        column = table[name].combine_chunks()
-        column = pc.replace_with_mask(column, changed, pa.array(values, field.type))
+        column = pc.replace_with_mask(table[name].combine_chunks(), changed, pa.array(values, field.type))
         table = table.set_column(table.schema.get_field_index(name), field, column)
+    table = table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), after)
     return table.filter(pc.not_equal(table["doc_id"], "")), edits
 
 

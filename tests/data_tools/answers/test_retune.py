@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from data_tools.answers.retune import EXCERPT_CHARS, Amount, Knob, Retuned, moved_knobs, preset_diff, retune
-from data_tools.config import DataRuntime, SelectConfig
+from data_tools.config import SelectConfig
 from data_tools.errors import DataError
 from tests.data_tools.stages.judged_corpus import write_corpus
 
@@ -87,11 +87,10 @@ def test_it_says_what_select_would_do(chain: Any) -> None:
     assert set(found.near) == {"select.language.min_confidence", "select.gopher_quality.min_words"}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_parts_row_groups_and_workers_make_no_difference(tmp_path: Path, workers: int) -> None:
+def test_parts_and_row_groups_make_no_difference(tmp_path: Path) -> None:
     def run(folder: Path, **sizes: int) -> Retuned:
         new = config(gopher_quality={"min_words": 205, "max_words": 400})
-        return retune(corpus(folder, **sizes), config(), new, 4, DataRuntime(workers=workers))
+        return retune(corpus(folder, **sizes), config(), new, 4)
 
     assert run(tmp_path / "parts", part_rows=15, row_group_rows=4) == run(tmp_path / "one")
 
