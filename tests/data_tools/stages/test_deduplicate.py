@@ -15,9 +15,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from data_tools.config import DeduplicateConfig
+from data_tools.dedup import bands, candidates
 from data_tools.dedup.shingles import jaccard
 from data_tools.parquet import ShardFile
 from data_tools.schema import DOCUMENTS
+from data_tools.stages import deduplicate as deduplicate_stage
 from tests.data_tools.dedup.test_minhash import shingles_of
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "lmnrst"]
@@ -264,6 +267,56 @@ def test_shards_and_row_groups_change_nothing(make_chain: Callable[..., Any], tm
         outcomes.append((chain.rows("deduplicate", "documents"), chain.rows("deduplicate", "duplicates"), counters))
     assert outcomes[0][2]["removed"] > 50
     assert outcomes[0] == outcomes[1] == outcomes[2]
+
+
+def test_what_large_corpora_take_gives_the_same(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain.ingest_texts(copies_of_copies())
+    chain.run("deduplicate", documents="ingest")
+    expected = tree(chain.folder / "deduplicate")
+    monkeypatch.setattr(bands, "_BYTES_A_ROW", 10**9)  # band keys go through DuckDB
+    monkeypatch.setattr(candidates, "_IN_MEMORY_BYTES", 0)  # batches lie in files
+    monkeypatch.setattr(candidates, "BATCH_BYTES", 5_000)  # and are many
+    monkeypatch.setattr(candidates, "_ROWS_AT_A_TIME", 2)
+    chain.run("deduplicate", documents="ingest")
+    assert tree(chain.folder / "deduplicate") == expected
+
+
+def test_what_an_earlier_index_knows_goes_first(make_chain: Callable[..., Any], tmp_path: Path) -> None:
+    yesterday, today = make_chain(tmp_path / "yesterday"), make_chain(tmp_path / "today")
+    for chain in (yesterday, today):
+        chain.folder.mkdir()
+    yesterday.ingest_texts([prose(1), prose(2), prose(2) + " more"])
+    yesterday.run("deduplicate", {"index": True}, documents="ingest")
+    # A near copy of what is known is longer than it: it would be a representative if it were not out before.
+    texts = [prose(1) + " and more", prose(1) + " and more", prose(3), prose(2) + " more", prose(3) + " too"]
+    today.ingest_texts(texts)
+    rule = {"against": [str(yesterday.folder / "deduplicate")]}
+    counters = today.run("deduplicate", rule, documents="ingest")
+    assert [row["text"] for row in today.rows("deduplicate", "documents")] == [prose(3) + " too"]
+    known = {row["text"]: row["doc_id"] for row in yesterday.rows("deduplicate", "documents")}
+    gone = today.rows("deduplicate", "duplicates")
+    assert [(row["reason"], row["cluster_size"]) for row in gone] == [
+        ("index-near", 3),
+        ("index-near", 3),
+        ("near", 2),
+        ("index-exact", 2),
+    ]
+    assert [row["representative"] for row in gone if row["reason"] != "near"] == [
+        known[prose(1)],
+        known[prose(1)],
+        known[prose(2) + " more"],
+    ]
+    assert counters["removed.index-near-duplicate"] == 2 and counters["removed.index-exact-duplicate"] == 1
+    digests = deduplicate_stage.source_digests(DeduplicateConfig.model_validate(rule), today.runtime)
+    index = yesterday.folder / "deduplicate" / "index" / "index.json"
+    assert list(digests.values()) == [hashlib.sha256(index.read_bytes()).hexdigest()]
+    # Where nothing stays the table is one file of no rows.
+    nothing = make_chain(tmp_path / "nothing")
+    nothing.folder.mkdir()
+    nothing.ingest_texts([prose(1)])
+    counters = nothing.run("deduplicate", rule, documents="ingest")
+    assert nothing.rows("deduplicate", "documents") == [] and counters["documents_out"] == 0
+    assert len(list((nothing.folder / "deduplicate" / "documents").iterdir())) == 1
 
 
 RESUMED = """
