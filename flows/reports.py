@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: Of a table in Prefect; a corpus of a thousand sources has more, and `groundup funnel --by-source` shows them.
+MOST_ROWS = 500
+
 TRAINED = ("pretrain", "classifier", "classifier_from_scratch", "assistant")
 
 _log = logging.getLogger(__name__)
@@ -67,12 +70,12 @@ def after_stage(run: Run, name: str) -> None:
         create_table_artifact(key="data-funnel", table=rows, description="How many documents and bytes each step left.")
         create_table_artifact(
             key="data-reasons",
-            table=reason_rows(run.manifests),
+            table=reason_rows(run.manifests)[:MOST_ROWS],
             description="Why documents left, source by source. Several reasons can apply to one.",
         )
         create_table_artifact(
             key="data-counters",
-            table=counter_rows(run.manifests),
+            table=counter_rows(run.manifests)[:MOST_ROWS],
             description="Everything that the data stages counted.",
         )
     if name == "data_card":
@@ -143,12 +146,13 @@ def duplicate_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def counter_rows(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
-    """A row a counter, for all stages before training."""
+    """A row a counter, for all stages before training. What is counted by source has a table of its own."""
     return [
         {"stage": stage, "counter": counter.replace("_", " "), "value": value}
         for stage, manifest in manifests.items()
         if stage not in TRAINED
         for counter, value in manifest.counters.items()
+        if not counter.startswith("source.")
     ]
 
 
