@@ -131,7 +131,7 @@ def _funnel(facts: CardFacts) -> Iterator[str]:
                 bar(int(row["documents"]) / most),
                 say.size(int(row["bytes"])),
                 say.count(int(row["removed"])) if row["removed"] else "",
-                f"<small>{escape(_first_reasons(str(row['reasons'])))}</small>",
+                f"<small>{escape(_first_reasons(facts, str(row['stage'])))}</small>",
             ]
             for row in facts.funnel
         ],
@@ -153,11 +153,11 @@ def _funnel(facts: CardFacts) -> Iterator[str]:
         )
 
 
-def _first_reasons(reasons: str, most: int = 4) -> str:
-    """The section below has all of them."""
-    import re
-
-    told = re.split(r", (?=\S+ [\d,]+(?:, |$))", reasons)
+def _first_reasons(facts: CardFacts, stage: str, most: int = 4) -> str:
+    """The most frequent ones; the section below has all of them."""
+    told = [
+        f"{one.reason} {say.count(one.documents)}" for one in facts.quarantined + facts.removed if one.stage == stage
+    ]
     return ", ".join(told[:most]) + (f" and {len(told) - most} more" if len(told) > most else "")
 
 
