@@ -120,7 +120,7 @@ def for_worker(arguments: dict[str, str]) -> Callable[[bytes, dict[str, str]], t
     Its hints may hold ``declared``; its facts are ``title``, ``language``, ``url``, ``extraction``.
     """
     method = arguments["method"]
-    extract("<p>So that all is imported before the memory limit is set.</p>", method)
+    extract(b"<p>So that all is imported before the limits are set.</p>", method)
 
     def extract_page(raw: bytes, hints: dict[str, str]) -> tuple[str, dict[str, str]]:
         from data_tools.extraction.child import Refused

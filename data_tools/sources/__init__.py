@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from data_tools.config import DataRuntime, SourceConfig
-from data_tools.sources.protocol import Source
+if TYPE_CHECKING:  # the process for extraction imports this package, and has no use for Pydantic
+    from data_tools.config import DataRuntime, SourceConfig
+    from data_tools.sources.protocol import Source
 
 #: Kind to its class. Only what a run needs is imported: some kinds need an optional package.
 KINDS = {

@@ -9,7 +9,7 @@ the nearest LICENSE or COPYING above it, else the one of the configuration.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -34,6 +34,7 @@ _BINARY_BYTES = 8_000
 _LICENSE_BYTES = 100_000
 
 
+@dataclass(frozen=True)
 class CodeSource(FileSource):
     """``source_id`` is the path below the source's root.
 

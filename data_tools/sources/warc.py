@@ -47,6 +47,7 @@ _BEGINNINGS = {
 }
 
 
+@dataclass(frozen=True)
 class WarcSource(FileSource):
     """``source_id`` is the record's id, the position its byte in the archive (packed, if that is packed by record).
 

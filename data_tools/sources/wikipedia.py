@@ -30,6 +30,7 @@ _BEGIN, _END = b"<page>", b"</page>"
 _DROPPED_NAMESPACE_KEYS = {"-2", "6", "14"}  # media, files, categories
 
 
+@dataclass(frozen=True)
 class WikipediaSource(FileSource):
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined | Skipped]:
         yield from extract_pages(self._extractor, self._pages(file))
