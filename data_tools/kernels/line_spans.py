@@ -24,7 +24,8 @@ BASE_4 = np.uint64(pow(0xD1342543DE82EF95, 4, 2**64))
 _ONES = np.uint64((1 + sum(pow(0xD1342543DE82EF95, n, 2**64) for n in (1, 2, 3))) % 2**64)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
-_ZERO, _ONE = np.uint64(0), np.uint64(1)
+# Positions are unsigned in the innermost loops: numba looks at every signed index, whether it counts from the end.
+_ZERO, _ONE, _TWO, _THREE, _FOUR = (np.uint64(number) for number in range(5))
 
 
 class LineSpans(NamedTuple):
@@ -74,19 +75,19 @@ def mix(value):  # type: ignore[no-untyped-def]
 def polynomial(data, start, end):  # type: ignore[no-untyped-def]
     """The sum of ``(byte + 1) * BASE**(bytes behind it)`` over ``data[start:end]``, modulo 2^64."""
     value = _ZERO
-    position = start
-    while position + 4 <= end:
+    position, stop = np.uint64(start), np.uint64(end)
+    while position + _FOUR <= stop:
         value = value * BASE_4 + (
             np.uint64(data[position]) * BASE_3
-            + np.uint64(data[position + 1]) * BASE_2
-            + np.uint64(data[position + 2]) * BASE
-            + np.uint64(data[position + 3])
+            + np.uint64(data[position + _ONE]) * BASE_2
+            + np.uint64(data[position + _TWO]) * BASE
+            + np.uint64(data[position + _THREE])
             + _ONES
         )
-        position += 4
-    while position < end:
+        position += _FOUR
+    while position < stop:
         value = value * BASE + np.uint64(data[position]) + _ONE
-        position += 1
+        position += _ONE
     return value
 
 
@@ -100,7 +101,7 @@ def hash_bytes(data, start, end):  # type: ignore[no-untyped-def]
 def count_characters(data, start, end):  # type: ignore[no-untyped-def]
     """Code points in ``data[start:end]``: the bytes that don't go on with one."""
     count = 0
-    for position in range(start, end):
+    for position in range(np.uint64(start), np.uint64(end)):
         count += int((data[position] & 0xC0) != 0x80)
     return count
 

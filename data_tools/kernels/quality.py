@@ -14,6 +14,8 @@ PAPER, DATATROVE, DCLM = 0, 1, 2
 
 SIGNALS = 8
 
+_ONE = np.uint64(1)
+
 _NEWLINE, _RETURN, _HASH, _DOT, _BLANK = 0x0A, 0x0D, 0x23, 0x2E, 0x20
 
 
@@ -75,6 +77,15 @@ def _ends_with_ellipsis(data, start, end, definition):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
+def _next_stop(data, start, end, stops):  # type: ignore[no-untyped-def]
+    """Where the next byte stands that there is something to look at; ``end`` if there is none."""
+    position, stop = np.uint64(start), np.uint64(end)
+    while position < stop and not stops[data[position]]:
+        position += _ONE
+    return np.int64(position)
+
+
+@njit(cache=True, nogil=True)
 def _scan(data, start, end, flags, stops, definition):  # type: ignore[no-untyped-def]
     """Lines, lines that begin with a bullet, lines that end with an ellipsis, hash signs, ellipses.
 
@@ -84,8 +95,7 @@ def _scan(data, start, end, flags, stops, definition):  # type: ignore[no-untype
     spaced_from = start  # where the next ". . ." may begin: behind the last
     line_start = position = start
     while True:
-        while position < end and not stops[data[position]]:
-            position += 1
+        position = _next_stop(data, position, end, stops)
         size = 0  # of the line break, if it is one
         if position < end:
             byte = data[position]

@@ -92,7 +92,7 @@ def _whitespace_words(data, offsets, table, first, starts, ends, chars, kinds, p
     count = 0
     for text in range(len(offsets) - 1):
         first[text] = count
-        position, end = offsets[text], offsets[text + 1]
+        position, end = np.uint64(offsets[text]), np.uint64(offsets[text + 1])
         while position < end:
             start = position
             kind = np.uint8(0)
@@ -105,30 +105,30 @@ def _whitespace_words(data, offsets, table, first, starts, ends, chars, kinds, p
                     if found & _SPACE:
                         break
                     value = value * BASE + np.uint64(byte) + _ONE
-                    position += 1
+                    position += _ONE
                 else:
-                    code, size = decode(data, position)
+                    code, size = decode(data, np.int64(position))
                     found = table[code]
                     if found & _SPACE:
                         break
-                    for place in range(position, position + size):
-                        value = value * BASE + np.uint64(data[place]) + _ONE
+                    for _ in range(size):
+                        value = value * BASE + np.uint64(data[position]) + _ONE
+                        position += _ONE
                     extra += size - 1
-                    position += size
                 kind |= found
             if position > start:
                 starts[count], ends[count] = start, position
-                chars[count], kinds[count] = position - start - extra, kind & _KINDS
+                chars[count], kinds[count] = np.int64(position - start) - extra, kind & _KINDS
                 polynomials[count] = value
                 count += 1
             while position < end:
                 code = np.int64(data[position])
                 size = 1
                 if code >= 0x80:
-                    code, size = decode(data, position)
+                    code, size = decode(data, np.int64(position))
                 if not table[code] & _SPACE:
                     break
-                position += size
+                position += np.uint64(size)
     first[len(offsets) - 1] = count
     return count
 

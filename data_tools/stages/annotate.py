@@ -6,7 +6,7 @@ Memory is bounded by a row group.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Counters = dict[str, int | float | str]
+
+_PART_BYTES = 1_000_000
 
 
 def run(
@@ -66,11 +68,23 @@ def _annotate_shard(config: AnnotateConfig, classifier: Path | None, folder: Pat
     documents = n_bytes = 0
     with ShardFile(folder / path.name, schema) as file:
         for table in read_row_groups(path, columns):
-            signals = {"doc_id": table["doc_id"], **_signals(config, score, table)}
-            file.write(pa.table(signals, schema=schema))
+            for part in _parts(table):
+                signals = {"doc_id": part["doc_id"], **_signals(config, score, part)}
+                file.write(pa.table(signals, schema=schema))
             documents += table.num_rows
             n_bytes += pc.sum(table["n_bytes"]).as_py() or 0
     return [documents, n_bytes]
+
+
+def _parts(table: pa.Table) -> Iterator[pa.Table]:
+    """The rows in order, in parts of about ``_PART_BYTES`` of text, so that what a kernel makes of one stays in the
+    processor's cache for the next."""
+    import numpy as np
+
+    before = np.cumsum(table["n_bytes"].to_numpy()) - table["n_bytes"].to_numpy()
+    edges = np.flatnonzero(np.diff(before // _PART_BYTES, prepend=-1))
+    for start, end in zip(edges, [*edges[1:], table.num_rows], strict=True):
+        yield table.slice(start, end - start)
 
 
 def _signals(config: AnnotateConfig, score: Callable[[pa.Array], Any] | None, table: pa.Table) -> dict[str, Any]:
