@@ -7,7 +7,6 @@ hang on it.
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -28,8 +27,8 @@ _C1_CONTROL = re.compile(rb"\xc2[\x80-\x9f]")
 
 @lru_cache(maxsize=1)
 def _long_marks() -> re.Pattern[str]:
-    """Runs of 64 combining characters and more (Unicode's stream-safe format allows 30)."""
-    codes = [code for code in range(sys.maxunicode + 1) if unicodedata.combining(chr(code))]
+    """Runs of 64 combining characters and more (Unicode's stream-safe format allows 30). All are in these planes."""
+    codes = [code for code in range(0x300, 0x1F000) if unicodedata.combining(chr(code))]
     edges = [codes[0], *(edge for pair in pairwise(codes) if pair[1] != pair[0] + 1 for edge in pair), codes[-1]]
     ranges = (f"\\U{a:08x}-\\U{b:08x}" for a, b in zip(edges[::2], edges[1::2], strict=True))
     return re.compile(f"[{''.join(ranges)}]{{64,}}")

@@ -48,6 +48,10 @@ def test_marks_in_any_order_are_what_unicode_says(runs: list[str]) -> None:
     assert normalize("x".join(runs), "nfc") == unicodedata.normalize("NFC", "x".join(runs))
 
 
+def test_no_mark_stands_outside_of_where_they_are_looked_for() -> None:
+    assert not any(unicodedata.combining(chr(code)) for code in [*range(0x300), *range(0x1F000, 0x110000)])
+
+
 @pytest.mark.timeout(20)
 def test_a_million_marks_take_no_minutes() -> None:
     assert len(normalize("a" + "\u0316\u0301" * 500_000, "nfc-clean")) == 1_000_000
