@@ -10,6 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from data_tools.config import DataRuntime
@@ -51,6 +52,10 @@ def write_and_wait(folder: Path, value: int) -> int:
 
 def lengthy(size: int, value: str) -> str:
     return value[:1] * size
+
+
+def setting(name: str, value: int) -> str | None:
+    return os.environ.get(name)
 
 
 def note(folder: Path, value: int) -> dict[str, int]:
@@ -148,7 +153,8 @@ def test_no_process_stays(tmp_path: Path, how: signal.Signals) -> None:
         start_new_session=True,
     ) as process:
         wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
-        started = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
+        # The workers, the server that they were forked from, and multiprocessing's own tracker.
+        started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
         process.send_signal(how)
         assert process.wait(20) != 0
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
@@ -163,6 +169,13 @@ def wait_until(condition: object, seconds: float = 60) -> None:
 
 def test_very_many_shards() -> None:
     assert map_shards(square, range(20_000), runtime=DataRuntime(workers=2)) == [i * i for i in range(20_000)]
+
+
+def test_workers_see_the_environment_of_their_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("one", "two"):
+        monkeypatch.setenv("GROUNDUP_TEST_SETTING", value)
+        found = map_shards(partial(setting, "GROUNDUP_TEST_SETTING"), [1, 2], runtime=DataRuntime(workers=2))
+        assert found == [value, value]
 
 
 def test_worker_count() -> None:
