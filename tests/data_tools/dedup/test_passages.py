@@ -103,6 +103,7 @@ def test_a_menu_and_a_footer_stay_in_the_first_document_only(tmp_path: Path) -> 
     assert [row["cluster_size"] for row in read_rows(tmp_path / "out" / "documents")][:3] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_and_a_second_run_give_the_same_bytes(tmp_path: Path) -> None:
     one = cut(tmp_path / "one", CORPUS, LineDedupConfig())
     two = cut(tmp_path / "two", CORPUS, LineDedupConfig(), workers=2)
