@@ -112,10 +112,14 @@ def _met(document, buckets, heads, following, sizes, lengths, similarity, seen, 
     """Fill ``pool`` with representatives that share a bucket with ``document`` and are not too long or short to be
     similar enough; how many. Buckets are linked lists, the latest representative first."""
     bands = buckets.shape[1]
-    order = np.argsort(sizes[buckets[document]])
+    order = np.arange(bands)
+    for i in range(1, bands):  # the smallest bucket first; np.argsort would take seconds to compile
+        j = i
+        while j and sizes[buckets[document, order[j]]] < sizes[buckets[document, order[j - 1]]]:
+            order[j], order[j - 1] = order[j - 1], order[j]
+            j -= 1
     found = visits = 0
-    for i in range(bands):
-        band = order[i]
+    for band in order:
         representative = heads[buckets[document, band]]
         while representative >= 0:
             if found == len(pool) or visits == 4 * len(pool):
@@ -130,6 +134,25 @@ def _met(document, buckets, heads, following, sizes, lengths, similarity, seen, 
                     found += 1
             representative = following[representative, band]
     return found
+
+
+@njit
+def _agreeing(one, other):  # type: ignore[no-untyped-def]
+    """In how many values two signatures agree."""
+    equal = 0
+    for k in range(len(one)):
+        equal += one[k] == other[k]
+    return equal
+
+
+@njit
+def _best(agreeing, pool, found):  # type: ignore[no-untyped-def]
+    """Which of those in the pool agrees in most values; among equals the first in keep order."""
+    best = 0
+    for i in range(1, found):
+        if agreeing[i] > agreeing[best] or (agreeing[i] == agreeing[best] and pool[i] < pool[best]):
+            best = i
+    return best
 
 
 @njit(inline="always")
@@ -174,6 +197,8 @@ def _verify(  # type: ignore[no-untyped-def]
     estimated,
     exact,
 ):
+    """See `verify`; the last three arrays are written. ``2 ** bits`` places count shingles. Returns how many pairs were
+    compared."""
     documents, bands = buckets.shape
     permutations = signatures.shape[1]
     lengths = ends - starts
@@ -190,19 +215,9 @@ def _verify(  # type: ignore[no-untyped-def]
         component = components[document]
         found = _met(document, buckets, heads, following, sizes, lengths, min_similarity, seen, pool)
         for i in range(found):
-            other = pool[i]
-            equal = 0
-            for k in range(permutations):
-                equal += signatures[document, k] == signatures[other, k]
-            agreeing[i] = equal
+            agreeing[i] = _agreeing(signatures[document], signatures[pool[i]])
         for _ in range(min(found, max_comparisons)):
-            # The best that is left; among equals the first in keep order.
-            best = -1
-            for i in range(found):
-                if agreeing[i] >= 0 and (
-                    best < 0 or agreeing[i] > agreeing[best] or (agreeing[i] == agreeing[best] and pool[i] < pool[best])
-                ):
-                    best = i
+            best = _best(agreeing, pool, found)
             other = pool[best]
             theirs = shingles[starts[other] : ends[other]]
             shared = shared_values(ours, theirs)
@@ -216,7 +231,7 @@ def _verify(  # type: ignore[no-untyped-def]
                 estimated[document] = agreeing[best] / permutations
                 exact[document] = similarity
                 break
-            agreeing[best] = -1
+            agreeing[best] = -1  # was compared
         if representatives[document] < 0:
             for band in range(bands):
                 bucket = buckets[document, band]
