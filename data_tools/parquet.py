@@ -181,7 +181,8 @@ class ShardWriter:
         self._file_bytes = 0
 
     def add(self, row: Mapping[str, Any], n_bytes: int) -> None:
-        """Add one row that counts ``n_bytes`` towards the shard's size."""
+        """Add one row that counts ``n_bytes`` towards the shard's size. Texts may be given in UTF-8, checked by the
+        caller: that saves encoding them again."""
         self._rows.append(row)
         self._rows_bytes += n_bytes
         self._file_bytes += n_bytes
@@ -196,8 +197,14 @@ class ShardWriter:
         if self._file is None:
             path = self.folder / f"part-{len(self.paths):05d}.parquet"
             self._file = ShardFile(path, self.schema, row_group_bytes=self._row_group_bytes)
-        self._file.write(pa.Table.from_pylist(self._rows, schema=self.schema))
+        self._file.write(pa.Table.from_arrays([self._column(field) for field in self.schema], schema=self.schema))
         self._rows, self._rows_bytes = [], 0
+
+    def _column(self, field: pa.Field) -> pa.Array:
+        values = [row.get(field.name) for row in self._rows]
+        if isinstance(values[0], bytes) and pa.types.is_large_string(field.type):
+            return pa.array(values, pa.large_binary()).view(field.type)
+        return pa.array(values, field.type)
 
     def _finish_file(self) -> None:
         self._hand_over()

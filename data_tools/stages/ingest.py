@@ -147,6 +147,7 @@ def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, 
     name = group.source.name
     source = open_source(group.source, runtime, config.max_document_bytes)
     counts: Counter[str] = Counter()
+    documents_in = documents_out = bytes_out = 0
     # What a killed worker left here is overwritten, part by part; how many count is in the result.
     folder = unfinished / f"{group.index:06d}"
     with (
@@ -162,8 +163,7 @@ def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, 
                     counts[f"skipped.{item.reason}"] += 1
                     counts[f"source.{name}.skipped.{item.reason}"] += 1
                     continue
-                counts["documents_in"] += 1
-                counts[f"source.{name}.documents_in"] += 1
+                documents_in += 1
                 accepted = item if isinstance(item, Quarantined) else _accepted(item, config, group.source)
                 if isinstance(accepted, Quarantined):
                     counts["quarantined"] += 1
@@ -181,11 +181,12 @@ def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, 
                     quarantine.add(row, len(row["excerpt"]) + len(row["detail"]))
                 else:
                     n_bytes = accepted["n_bytes"]
-                    counts["documents_out"] += 1
-                    counts["bytes_out"] += n_bytes
-                    counts[f"source.{name}.documents_out"] += 1
-                    counts[f"source.{name}.bytes_out"] += n_bytes
+                    documents_out += 1
+                    bytes_out += n_bytes
                     documents.add(accepted, n_bytes + sum(len(value) for _, value in accepted["metadata"]))
+    for key, count in (("documents_in", documents_in), ("documents_out", documents_out), ("bytes_out", bytes_out)):
+        if count:
+            counts[key] = counts[f"source.{name}.{key}"] = count
     return {"counters": dict(counts), "documents": len(documents.paths), "quarantine": len(quarantine.paths)}
 
 
