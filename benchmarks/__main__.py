@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.corpus import VARIABLE
 from benchmarks.machine import describe
+from benchmarks.peers import made, peers_versions
 
 PARTS = {
     "quickstart": "the whole chain from raw text to scorecard, and the same command again",
@@ -51,7 +52,8 @@ def main(arguments: list[str]) -> int:
             result = importlib.import_module(f"benchmarks.{part}").run(Path(scratch))
         RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{part}.json"
-        path.write_text(json.dumps({"part": part, "machine": describe(), **result}, indent=2) + "\n")
+        kept = {"part": part, "machine": describe(), "peers": peers_versions() if made() else {}, **result}
+        path.write_text(json.dumps(kept, indent=2) + "\n")
         print(f"kept in {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}\n", flush=True)
     return 0
 

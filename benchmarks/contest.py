@@ -146,9 +146,10 @@ _pythons: dict[tuple[str, ...], Path | None] = {}
 
 def _python_with(needs: tuple[str, ...]) -> Path | None:
     if needs not in _pythons:
-        _pythons[needs] = next(
-            (python for python in (Path(sys.executable), peers_python()) if python and _has(python, needs)), None
-        )
+        # The peers' environment is only made where ours can't do.
+        here = Path(sys.executable)
+        python = here if _has(here, needs) else peers_python()
+        _pythons[needs] = python if python is not None and _has(python, needs) else None
     return _pythons[needs]
 
 

@@ -7,6 +7,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+VERSIONS_OF = ("torch", "tokenizers", "pyarrow", "numba", "numpy", "duckdb", "datasketch", "Resiliparse", "trafilatura")
+VERSIONS_OF += ("prefect", "mlflow")
+
 
 def describe() -> dict[str, object]:
     """Processor, cores, memory (bytes), Python and the versions of what does the work."""
@@ -16,9 +19,7 @@ def describe() -> dict[str, object]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {
-            name: _version(name) for name in ("torch", "tokenizers", "pyarrow", "datasketch", "prefect", "mlflow")
-        },
+        "versions": {name: _version(name) for name in VERSIONS_OF},
     }
 
 

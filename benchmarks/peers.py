@@ -50,6 +50,11 @@ def peers_python() -> Path | None:
     return python
 
 
+def made() -> bool:
+    """Whether the peers' environment is there already."""
+    return bool(os.environ.get("GROUNDUP_PEERS_PYTHON")) or (_FOLDER / ".installed").exists()
+
+
 @functools.cache
 def peers_versions() -> dict[str, str]:
     """What the peers' environment holds."""
