@@ -96,5 +96,5 @@ class DecontaminateConfig(Strict):
     max_document_matches: int = Field(default=10, ge=1, le=1_000_000)
     min_coverage: float = Field(default=0.5, gt=0, le=1)
     short_examples: Literal["whole", "skip"] = "whole"
-    """An example of fewer words than an n-gram: its whole text is looked for (from 5 words on), or it is passed
+    """An example of fewer words than an n-gram: its whole text is looked for (from 8 words on), or it is passed
     over."""

@@ -26,8 +26,9 @@ from data_tools.kernels.words import BLOCK
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
-#: Shorter examples than this are passed over: a few words stand anywhere.
-SHORTEST_EXAMPLE = 5
+#: Shorter examples than this are passed over: a few words stand anywhere ("A solar eclipse occurs when" begins many a
+#: page). GPT-3's n-grams have 8 words at least, too.
+SHORTEST_EXAMPLE = 8
 # Bits of the table for each key: 6 % of the n-grams that aren't sought pass it.
 _BITS_A_KEY = 16
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.config import BenchmarkConfig, DecontaminateConfig
-from data_tools.decontamination.ngrams import Finder, ngrams_of
+from data_tools.decontamination.ngrams import SHORTEST_EXAMPLE, Finder, ngrams_of
 from data_tools.kernels.characters import UNSEGMENTED, WORD, character_flags, lower_case
 
 FLAGS, LOWER = character_flags(), lower_case()
@@ -43,7 +43,7 @@ def searched(texts: list[str], examples: list[str], n: int, short: bool) -> set[
         tokens = tuple(word for word, _, _ in words(example))
         if len(tokens) >= n:
             sought |= {tokens[i : i + n] for i in range(len(tokens) - n + 1)}
-        elif short and len(tokens) >= 5:
+        elif short and len(tokens) >= SHORTEST_EXAMPLE:
             sought.add(tokens)
     found = set()
     for number, text in enumerate(texts):
@@ -83,7 +83,7 @@ TEXTS = st.lists(st.tuples(WORDS, st.sampled_from([" ", ", ", "\n", "—", "'"])
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(TEXTS, min_size=1, max_size=5), st.lists(TEXTS, min_size=1, max_size=5), st.integers(3, 9), st.booleans()
+    st.lists(TEXTS, min_size=1, max_size=5), st.lists(TEXTS, min_size=1, max_size=5), st.integers(3, 12), st.booleans()
 )
 def test_it_finds_what_a_plain_search_finds(texts: list[str], examples: list[str], n: int, short: bool) -> None:
     # Parts of the examples, so that something is there to find.
@@ -96,7 +96,7 @@ def test_an_ngram_across_the_kernels_blocks_is_found() -> None:
     ngram = [f"sought{i}" for i in range(13)]
     for before in (8_100, 8_180, 8_190, 8_192, 16_380):
         text = " ".join([*(f"w{i}" for i in range(before)), *ngram, "and", *ngram[:12]])
-        short = "four score and seven years ago"
+        short = "four score and seven years ago our fathers"
         examples = [" ".join(ngram).upper(), short]
         found = found_by([text, f"{text} {short}"], examples, configured(13))
         assert found == searched([text, f"{text} {short}"], examples, 13, True)
@@ -104,8 +104,9 @@ def test_an_ngram_across_the_kernels_blocks_is_found() -> None:
 
 
 def test_which_example_an_ngram_is_from() -> None:
-    shared = "one two three four five six seven"
-    sought = ngrams_of([f"{shared} eight", f"zero {shared}", "far too short", "one two three four five"], configured(7))
+    shared = "one two three four five six seven eight nine"
+    whole = "one two three four five six seven eight"
+    sought = ngrams_of([f"{shared} ten", f"zero {shared}", "too short, for it has seven words", whole], configured(9))
     assert sought.per_example.tolist() == [2, 2, 0, 1]
     owners = sorted(sought.examples_of(ngram).tolist() for ngram in range(len(sought.keys)))
     assert owners == [[0], [0, 1], [1], [3]]

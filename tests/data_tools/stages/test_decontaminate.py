@@ -26,7 +26,7 @@ def prose(words: int) -> str:
     return " ".join(GENERATOR.choice(VOCABULARY) for _ in range(words))
 
 
-QUESTIONS = [prose(30) for _ in range(4)] + ["What is the capital of Ruritania?", "Too short"]
+QUESTIONS = [prose(30) for _ in range(4)] + ["What is the capital of the kingdom of Ruritania?", "Too short"]
 
 
 class Bench:
@@ -80,12 +80,18 @@ def test_any_removes_what_shares_thirteen_words(tmp_path: Path) -> None:
 
 def test_a_short_example_counts_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     bench = Bench(
-        tmp_path, [[f"{prose(9)}. what is the CAPITAL of Ruritania {prose(5)}", "What is the capital of Rome?"]]
+        tmp_path,
+        [
+            [
+                f"{prose(9)}. what is the CAPITAL of the kingdom of Ruritania {prose(5)}",
+                "What is the capital of the kingdom of Rome?",
+            ]
+        ],
     )
     bench.run()
     (row,) = bench.rows("contamination")
     assert row["example"] == "q4" and row["coverage"] == 1.0
-    assert row["matched_text"] == "what is the CAPITAL of Ruritania"
+    assert row["matched_text"] == "what is the CAPITAL of the kingdom of Ruritania"
     counters = bench.run(short_examples="skip")
     assert not bench.rows("contamination") and counters["benchmark.quiz.examples_too_short"] == 2
 
