@@ -80,7 +80,8 @@ def _compare(runs: tuple[Any, Any]) -> dict[str, Any]:
         shingles=shingles,
         starts=np.concatenate([[0], ends[:-1]]).astype(np.int64),
         ends=ends,
+        components=np.arange(documents, dtype=np.int64) // 2,
     )
     # Nothing is passed over by its length, so that every pair is compared; "similar" is counted from 0.75 on.
-    verdicts = verify(candidates, min_similarity=0.0, max_comparisons=1)
+    verdicts = verify(candidates, min_similarity=0.0, max_comparisons=1, template_documents=0)
     return {"pairs": verdicts.comparisons, "similar": int((verdicts.exact >= 0.75).sum())}

@@ -11,7 +11,7 @@ with zeros (no word holds a NUL): ``h = (h ^ x) * A; h ^= h >> 32`` for each, th
 that is in no word, because that makes the lower case of eight ASCII bytes a single OR.
 
 Most text is ASCII, so 64 bytes are looked at together: eight integer operations on eight bytes each say which bytes
-belong to words, and the words are read off the bits of the result. Mula, Lemire and Langdale do the same with vector
+belong to words, and the words are read off the bits of the result. Langdale and Lemire do the same with vector
 instructions ("Parsing gigabytes of JSON per second", 2019). Other characters are looked up one at a time.
 """
 
