@@ -94,7 +94,7 @@ def lower_case() -> npt.NDArray[np.int32]:
     return table
 
 
-@njit(inline="always")
+@njit(cache=True, nogil=True)
 def decode(data, position):  # type: ignore[no-untyped-def]
     """The code point that begins at ``data[position]`` and its length in bytes. The bytes must be valid UTF-8."""
     first = np.int64(data[position])

@@ -30,9 +30,10 @@ EDGES = [
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     rng = random.Random(20261126)
-    return EDGES + [make_document(rng) for _ in range(3000)]
+    return EDGES + [make_document(rng) for _ in range(2000)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "word_definition"),
     [(name, "whitespace") for name in FILTERS] + [(name, "unicode-words") for name in FILTERS if name[:2] != "c4"],
@@ -51,7 +52,7 @@ def test_the_same_documents_stay_and_datatroves_reason_is_among_ours(
         else:
             assert not reasons, text
             kept += 1
-    assert 100 < kept < 2900, "the texts must try both sides"
+    assert 100 < kept < 1900, "the texts must try both sides"
 
 
 @pytest.mark.parametrize("name", ["c4", "c4_without_end_marks"])
