@@ -16,7 +16,7 @@ import io
 import re
 import zlib
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,27 @@ class WarcSource(FileSource):
     def __post_init__(self) -> None:
         require_packages(self.config.extract.method, f"source {self.config.name!r}", "fastwarc")
 
+    def parts(self, file: SourceFile, target_bytes: int) -> list[SourceFile]:
+        """Archives that gzip packed record by record are cut anywhere; a part has the records that begin in it.
+
+        Others aren't: in an unpacked one, what looks like a record may be the text of a page.
+        """
+        if file.size < 2 * target_bytes:
+            return [file]
+        try:
+            with open_raw(file.path) as raw:
+                kind = packing(raw.peek(16)[:16])
+                if kind != "gzip" or not raw.seekable() or not _packed_by_record(raw):
+                    return [file]
+        except OSError:
+            return [file]  # reading it will tell why
+        starts = range(0, file.size, target_bytes)
+        stops = [*starts[1:], None]
+        return [
+            replace(file, start=start, stop=stop, size=(stop or file.size) - start)
+            for start, stop in zip(starts, stops, strict=True)
+        ]
+
     def read(self, file: SourceFile) -> Iterator[Record | Quarantined | Skipped]:
         yield from extract_pages(self._extractor, self._items(file))
 
@@ -71,7 +92,7 @@ class WarcSource(FileSource):
             with open_raw(file.path) as raw:
                 kind = packing(raw.peek(16)[:16])
                 if raw.seekable() and (kind is None or (kind in _BEGINNINGS and _packed_by_record(raw))):
-                    yield from _Archive(raw, kind, file.name, file.size, limit).items()
+                    yield from _Archive(raw, kind, file.name, file.size, limit).items(file.start, file.stop)
                     return
             with open_unpacked(file.path) as whole:
                 yield from _Archive(whole, None, file.name, 0, limit, can_seek=False).items()
@@ -92,15 +113,16 @@ class _Archive:
     max_html_bytes: int
     can_seek: bool = True
 
-    def items(self) -> Iterator[Item]:
-        place: int | None = 0
-        while place is not None:
+    def items(self, start: int = 0, stop: int | None = None) -> Iterator[Item]:
+        """What becomes of the records that begin from ``start`` on and before ``stop``."""
+        place = self._next_beginning(start) if start else 0
+        while place is not None and (stop is None or place < stop):
             begin = place
-            place = yield from self._items_from(begin)
+            place = yield from self._items_from(begin, stop)
             if place is not None and place <= begin:
                 return  # never twice over the same bytes
 
-    def _items_from(self, begin: int) -> Generator[Item, None, int | None]:
+    def _items_from(self, begin: int, stop: int | None) -> Generator[Item, None, int | None]:
         """Everything from a record's beginning to the end or to a break; returns where the next record begins."""
         from fastwarc.warc import ArchiveIterator
 
@@ -120,7 +142,7 @@ class _Archive:
             if record is None:
                 return None
             offset = begin + record.stream_pos
-            if offset <= last:
+            if offset <= last or (stop is not None and offset >= stop):
                 return None
             last = offset
             size = _declared(record)

@@ -174,5 +174,21 @@ def test_random_damage_never_raises_and_says_the_same_twice(tmp_path: Path) -> N
         assert first and first == told(_read(tmp_path, bytes(raw)))
 
 
+def test_parts_of_an_archive_are_the_whole(tmp_path: Path) -> None:
+    raw = [gzip.compress(response(number)) for number in range(12)]
+    whole = _read(tmp_path, *raw)
+    assert len(whole) == 12
+    for target_bytes in (100, len(raw[0]), 1000, 2000):
+        assert _read(tmp_path, *raw, target_bytes=target_bytes) == whole
+    for seed in range(30):
+        generator = random.Random(seed)
+        damaged = bytearray(b"".join(raw))
+        for _ in range(generator.choice([1, 5])):
+            damaged[generator.randrange(len(damaged))] ^= 1 + generator.randrange(255)
+        target_bytes = generator.randrange(200, 2000)
+        in_parts = _read(tmp_path, bytes(damaged), target_bytes=target_bytes)
+        assert records(in_parts) == records(_read(tmp_path, bytes(damaged)))
+
+
 def test_an_empty_archive_has_no_records(tmp_path: Path) -> None:
     assert _read(tmp_path, b"") == []
