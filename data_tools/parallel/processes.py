@@ -1,8 +1,7 @@
 """Processes of this machine, started for one map and gone after it.
 
 They are not forked from this process (threads of Arrow and of the caller don't survive a fork) but from a server that
-has imported what they need and does nothing else. A worker that starts from nothing takes 0.65 s of a core for its
-imports, before each map anew; one that is forked so takes 0.015 s. The server goes with this process.
+has imported what they need and does nothing else (`data_tools.parallel.preloaded`). It goes with this process.
 
 Each worker has a pipe of its own. A thread in the worker reads from it all the time; so the next task is already there
 when one is finished, neither side ever waits for the other to make room in a full pipe, and when the parent dies,
@@ -26,7 +25,7 @@ from typing import Any
 from data_tools.parallel.attempt import Outcome, attempt, lost_worker
 
 _TASKS_PER_WORKER = 2
-_IMPORTED_ONCE = ["numpy", "numba", "pyarrow.parquet", "pyarrow.compute", "data_tools.config", "data_tools.parquet"]
+_IMPORTED_ONCE = ["data_tools.parallel.preloaded"]
 
 
 class _Worker:

@@ -1,7 +1,7 @@
 """The data part as a process of its own: every stage, optional ones included, over a small made corpus.
 
-``python -m tests.system.data_chain RAW OUT WORKERS``. A stage that is finished has a mark beside its folder (what a
-manifest is in a real run); called again, the process goes on with the first that isn't.
+``python -m tests.system.data_chain RAW OUT WORKERS LAST``. A stage that is finished has a mark beside its folder (what
+a manifest is in a real run); called again, the process goes on with the first that isn't.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ _ONSETS = ("bar", "cel", "dor", "fen", "gal", "hin", "jor", "kel", "lom", "mar",
 _RESTS = ("a", "and", "ber", "den", "er", "ick", "ing", "low", "man", "ness", "on", "ser", "ton", "ville", "wick")
 
 
-def run_chain(raw: Path, out: Path, workers: int) -> None:
+def run_chain(raw: Path, out: Path, workers: int, last: str) -> None:
     from data_tools import config as configs
     from data_tools.progress import no_progress
 
@@ -136,12 +136,14 @@ def run_chain(raw: Path, out: Path, workers: int) -> None:
         )
         mark.with_suffix(".tmp").write_text(json.dumps(counters, sort_keys=True))
         mark.with_suffix(".tmp").replace(mark)
+        if name == last:
+            return
 
 
-def start_chain(raw: Path, out: Path, workers: int, hash_seed: str = "random") -> subprocess.Popen[str]:
-    """The chain as a process, in a session of its own."""
+def start_chain(raw: Path, out: Path, workers: int, hash_seed: str = "random", last: str = "") -> subprocess.Popen[str]:
+    """The chain as a process, in a session of its own, to its end or to stage ``last``."""
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.system.data_chain", str(raw), str(out), str(workers)],
+        [sys.executable, "-m", "tests.system.data_chain", str(raw), str(out), str(workers), last],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         stdout=subprocess.PIPE,
@@ -167,4 +169,4 @@ def differences(one: dict[str, str], other: dict[str, str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    run_chain(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    run_chain(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
