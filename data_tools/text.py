@@ -76,6 +76,10 @@ def _is_nfc_clean(text: str, raw: bytes) -> bool:
     )
 
 
+#: What was mended can turn out to have been mangled twice. Nobody has seen it more than three times.
+_FTFY_ROUNDS = 8
+
+
 def _ftfy_clean(text: str) -> str:
     """Mends texts that were decoded in a wrong encoding, and nothing else of what ftfy could do: no character
     widths, ligatures, quotes or HTML entities, which are matters of style."""
@@ -88,15 +92,11 @@ def _ftfy_clean(text: str) -> str:
         normalization=None,
         explain=False,
     )
-    # What was mended can turn out to be mangled twice. It ends: each round makes the text shorter.
     for _ in range(_FTFY_ROUNDS):
         before, text = text, _nfc_clean(ftfy.fix_text(text, config))
         if text == before:
             break
     return text
-
-
-_FTFY_ROUNDS = 8
 
 
 def _import_ftfy() -> Any:

@@ -184,6 +184,7 @@ class _TooLongError(Exception):
 
 
 def _encoding(handle: io.BufferedReader, name: str) -> str:
+    """The encoding of the whole table. ``detect`` looks at its beginning (up to a megabyte), since one file has one."""
     if name != "detect":
         found = known_encoding(name)
         return "utf-8-sig" if found == "utf-8" else found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import random
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -18,7 +20,9 @@ import pytest
 from data_tools.config import DataRuntime, SourceConfig
 from data_tools.errors import DataError
 from data_tools.sources import open_source
+from data_tools.sources.parquet import read_rows
 from data_tools.sources.protocol import Quarantined, Record, Source
+from data_tools.sources.unpack import Unpacked
 
 
 def opened(url: str, kind: str, **options: Any) -> Source:
@@ -199,3 +203,45 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
 def test_an_unknown_scheme() -> None:
     with pytest.raises(DataError, match="fsspec can't open nonsense://"):
         read("nonsense://x.txt", "text")
+
+
+class _Outage(io.RawIOBase):
+    """A file whose store goes away."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._file, self.gone = io.BytesIO(raw), False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        if self.gone:
+            raise DataError("the store is gone")
+        return self._file.readinto(buffer)
+
+
+def test_an_outage_within_a_file_is_no_damage_of_the_file() -> None:
+    # The readers turn errors of Arrow and of unpacking into quarantine entries; this one must come through them.
+    rows = [f"{i} " + "x" * 1_000 for i in range(5_000)]
+    table = _Outage(parquet(rows, row_group_size=1_000, use_dictionary=False, compression="none"))
+    config = SourceConfig(kind="parquet", name="s", path="x")
+    items = read_rows(io.BufferedReader(table, 4_096), config, "a.parquet")
+    assert isinstance(next(items), Record)
+    table.gone = True
+    with pytest.raises(DataError, match="the store is gone"):
+        assert all(isinstance(item, Record) for item in items)
+    packed = _Outage(gzip.compress(random.Random(0).randbytes(1_000_000)))
+    unpacked = Unpacked(io.BufferedReader(packed, 4_096), "gzip")
+    assert unpacked.read(1_000)
+    packed.gone = True
+    with pytest.raises(DataError, match="the store is gone"):
+        unpacked.readall()
