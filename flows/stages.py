@@ -17,14 +17,14 @@ from flows.lineage.fingerprint import fingerprint, plain
 from llm_core.config import ClassifierStage, PretrainStage
 
 VERSION: Mapping[str, int] = {
-    "ingest": 1,
+    "ingest": 2,
     "quality_classifier": 1,
-    "annotate": 1,
-    "select": 1,
+    "annotate": 2,
+    "select": 2,
     "clean": 1,
     "deduplicate": 1,
     "decontaminate": 1,
-    "mix": 1,
+    "mix": 2,
     "data_card": 1,
     "classification_set": 1,
     "instruction_set": 1,
