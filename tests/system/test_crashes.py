@@ -100,7 +100,7 @@ def test_killed_in_a_data_stage(place: Place, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits on file size")
 @pytest.mark.parametrize(
-    ("limit", "stage"), [(8_000, "ingest"), (20_000, "shards"), (200_000, "pretrain")], ids=lambda value: str(value)
+    ("limit", "stage"), [(12_000, "ingest"), (20_000, "shards"), (200_000, "pretrain")], ids=lambda value: str(value)
 )
 def test_a_full_disk(place: Place, limit: int, stage: str) -> None:
     sections = {"model": {"layers": 2, "dim": 64, "heads": 2, "ffn_dim": 128, "context_length": 32}}
