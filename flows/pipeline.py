@@ -43,11 +43,14 @@ def chain(run: Run) -> None:
 
 
 @flow(name="build-language-model", flow_run_name="{config.name}", persist_result=False)
-def build_language_model(config: PipelineConfig, verify: bool = False) -> dict[str, Any]:
+def build_language_model(
+    config: PipelineConfig, verify: bool = False, until: list[str] | None = None
+) -> dict[str, Any]:
     """From raw text to a language model that is trained, fine-tuned and evaluated.
 
     Args:
         config: the whole experiment.
         verify: hash every byte of what is reused, instead of comparing sizes.
+        until: stages to stop after, such as data_card; what they don't need isn't run. None: everything.
     """
-    return conduct(config, chain, verify=verify)  # type: ignore[return-value]
+    return conduct(config, chain, until=until or (), verify=verify)  # type: ignore[return-value]

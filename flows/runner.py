@@ -26,7 +26,7 @@ from flows.display import current_display
 from flows.errors import EXIT_PREEMPTED, disk_full, exit_code_of, explain, is_disk_full
 from flows.launch import run_in_child
 from flows.lineage.manifest import Manifest
-from flows.lineage.plan import PlannedStage, source_records
+from flows.lineage.plan import PlannedStage, needed, source_records
 from flows.lineage.store import Store, Writer
 from flows.run_record import RunRecord, StageRecord
 from flows.tracking import Mirror
@@ -96,7 +96,7 @@ class Run:
     def __init__(self, config: PipelineConfig, *, until: Sequence[str] = (), verify: bool = False) -> None:
         self.config, self.verify = config, verify
         self.store = Store(config.workspace)
-        self.planned = _needed(self.store.plan(config, verify=verify), until)
+        self.planned = needed(self.store.plan(config, verify=verify), until)
         self.fingerprints = {name: planned.fingerprint for name, planned in self.planned.items()}
         self.manifests: dict[str, Manifest] = {}
         self.display = current_display()
@@ -288,20 +288,6 @@ class Run:
             self.record.save()
         except OSError as error:  # the disk may be full: what the stage failed with is what people need to read
             get_run_logger().warning("the run's record can't be written: %s", error)
-
-
-def _needed(plan: Sequence[PlannedStage], until: Sequence[str]) -> dict[str, PlannedStage]:
-    """The stages of ``plan`` that ``until`` needs, in order; all if ``until`` is empty."""
-    planned = {one.name: one for one in plan}
-    if not until:
-        return planned
-    needed, waiting = set(), [name for name in until if name in planned]
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting += planned[name].stage.inputs.values()
-    return {name: one for name, one in planned.items() if name in needed}
 
 
 def _status_of(error: BaseException) -> Any:

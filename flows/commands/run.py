@@ -44,6 +44,12 @@ def run(
     force: Annotated[
         list[str] | None, typer.Option("--force", metavar="STAGE", help="Run this stage again (repeatable).")
     ] = None,
+    until: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--until", metavar="STAGE", help="Stop after this stage: data_card for the data alone (repeatable)."
+        ),
+    ] = None,
 ) -> None:
     """Build everything that CONFIG asks for. What is there already is reused; what was interrupted is resumed."""
     import os
@@ -55,6 +61,7 @@ def run(
     from flows.display import choose_display, use_display
     from flows.embedded import embedded_prefect
     from flows.environment import prepare_environment
+    from flows.lineage.plan import needed
     from flows.lineage.store import Store
     from flows.prefect_logs import send_prefect_logs_to
     from flows.run_record import RunRecord
@@ -68,38 +75,47 @@ def run(
     with embedded_prefect(folder) as wait_for_prefect:
         # While the server comes up: what is going to run, and first of all whether it can.
         store = Store(folder)
-        if force:
-            forget(store.plan(loaded), force)
         planned = store.plan(loaded)
-        with use_display(choose_display(planned, plain=plain)) as display:
+        know_stages(planned, force, "--force")
+        know_stages(planned, until, "--until")
+        if force:
+            forget(planned, force)
+            planned = store.plan(loaded)
+        shown = list(needed(planned, until or ()).values())
+        with use_display(choose_display(shown, plain=plain)) as display:
             if embedded:
                 display.log("starting Prefect inside this run (the first time in a workspace takes longer)")
             from flows.pipeline import build_language_model
 
             wait_for_prefect()
-            made = build_language_model(loaded, verify=verify)
+            made = build_language_model(loaded, verify=verify, until=until)
     sys.stdout.flush()
     record = RunRecord.load(made["record"])  # not the newest: another run may have begun here meanwhile
     print("\n".join(["", *closing_summary(record, seconds=time.monotonic() - began)]))
+
+
+def know_stages(planned: Sequence[PlannedStage], stages: Sequence[str] | None, option: str) -> None:
+    """Raises UserError where ``option`` names a stage that this configuration doesn't have."""
+    from flows.errors import UserError
+
+    names = [one.name for one in planned]
+    for stage in stages or ():
+        if stage not in names:
+            raise UserError(f"this configuration has no stage {stage!r}", option, f"stages: {', '.join(names)}")
 
 
 def forget(planned: Sequence[PlannedStage], stages: Sequence[str]) -> None:
     """Drop the artifacts of ``stages``, so that they are made again.
 
     Raises:
-        UserError: there is no such stage in this configuration.
         ArtifactLocked: another run is writing one of them.
     """
     import shutil
 
-    from flows.errors import UserError
     from flows.lineage.lock import ArtifactLock
     from flows.lineage.manifest import LOCK, MANIFEST
 
     paths = {one.name: one.path for one in planned}
-    for stage in stages:
-        if stage not in paths:
-            raise UserError(f"this configuration has no stage {stage!r}", "--force", f"stages: {', '.join(paths)}")
     for folder in (paths[stage] for stage in stages):
         if not folder.is_dir():
             continue

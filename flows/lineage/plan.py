@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,23 @@ def plan(store: Store, config: PipelineConfig, verify: bool = False) -> list[Pla
             stage, name, judged.action, why, store.artifact_dir(stage.name, name), inputs, files
         )
     return list(planned.values())
+
+
+def needed(plan: Sequence[PlannedStage], until: Sequence[str]) -> dict[str, PlannedStage]:
+    """The stages of ``plan`` that ``until`` needs, in order; all if ``until`` is empty.
+
+    Names that the plan doesn't have are passed over: a flow of a part names every stage that there may be.
+    """
+    planned = {one.name: one for one in plan}
+    if not until:
+        return planned
+    wanted, waiting = set(), [name for name in until if name in planned]
+    while waiting:
+        name = waiting.pop()
+        if name not in wanted:
+            wanted.add(name)
+            waiting += planned[name].stage.inputs.values()
+    return {name: one for name, one in planned.items() if name in wanted}
 
 
 def why_new(stage: Stage, inputs: Mapping[str, str], before: Mapping[str, PlannedStage], latest: Manifest) -> str:

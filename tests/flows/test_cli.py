@@ -89,7 +89,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Any], Any]]
 
     def use(function: Callable[[Any], Any]) -> None:
         module = types.ModuleType("flows.pipeline")
-        module.build_language_model = lambda config, verify=False: function(config)  # type: ignore[attr-defined]
+        module.build_language_model = lambda config, **options: function(config)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "flows.pipeline", module)
 
     return use
@@ -214,8 +214,9 @@ def test_wrong_usage_is_2(place: Path) -> None:
         assert "Traceback" not in result.output
 
 
-def test_force_of_a_stage_that_is_not_there(place: Path) -> None:
-    check_clear(groundup("run", "tiny.yaml", "--force", "pretrian"), 78, "pretrian", "stages: ingest")
+@pytest.mark.parametrize("option", ["--force", "--until"])
+def test_a_stage_that_is_not_there(place: Path, option: str) -> None:
+    check_clear(groundup("run", "tiny.yaml", option, "pretrian"), 78, "pretrian", option, "stages: ingest")
 
 
 # ------------------------------------------------------------------------------------------------------ run

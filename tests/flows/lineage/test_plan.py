@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.config import PipelineConfig, load_config
-from flows.lineage.plan import PlannedStage, source_records
+from flows.lineage.plan import PlannedStage, needed, source_records
 from flows.lineage.store import Store
 from flows.stages import stages_of
 
@@ -121,3 +121,11 @@ def test_a_classifier_from_scratch_reads_no_model(small: PipelineConfig) -> None
     assert "model" in stages["classifier"].inputs
     assert "model" not in stages["classifier_from_scratch"].inputs
     assert stages["classifier_from_scratch"].config.train.init == "scratch"  # type: ignore[attr-defined]
+
+
+def test_what_a_run_until_a_stage_needs(small: PipelineConfig) -> None:
+    planned = Store(small.workspace).plan(small)
+    assert list(needed(planned, [])) == [one.name for one in planned]
+    assert list(needed(planned, ["data_card", "nothing"]))[-1] == "data_card"
+    assert "tokenizer" not in needed(planned, ["data_card"]) and "mix" in needed(planned, ["tokenizer"])
+    assert set(needed(planned, ["annotate"])) == {"ingest", "annotate"}
