@@ -67,8 +67,7 @@ def run(config: CleanConfig, inputs: dict[str, Path], out: Path, progress: Progr
 
 
 def _clean_shard(config: CleanConfig, out: Path, path: Path) -> dict[str, int]:
-    import pyarrow.compute as pc
-
+    from data_tools.edited_documents import count_documents
     from data_tools.parquet import ShardFile, read_row_groups
     from data_tools.schema import DOCUMENTS, EDITS
 
@@ -81,13 +80,7 @@ def _clean_shard(config: CleanConfig, out: Path, path: Path) -> dict[str, int]:
             cleaned, edited = _edit(config, table)
             documents.write(cleaned)
             edits.write(edited)
-            counts["documents_in"] += len(table)
-            counts["documents_out"] += len(cleaned)
-            counts["bytes_in"] += pc.sum(table["n_bytes"]).as_py() or 0
-            counts["bytes_out"] += pc.sum(cleaned["n_bytes"]).as_py() or 0
-            for entry in cleaned.group_by("source").aggregate([("n_bytes", "count"), ("n_bytes", "sum")]).to_pylist():
-                counts[f"source.{entry['source']}.documents_out"] += entry["n_bytes_count"]
-                counts[f"source.{entry['source']}.bytes_out"] += entry["n_bytes_sum"]
+            counts.update(count_documents(table, cleaned))
             for row in edited.select(["new_doc_id", "source", "changes"]).to_pylist():
                 for change, times in row["changes"]:
                     counts[f"changes.{change}"] += times

@@ -142,6 +142,7 @@ def _select_shard(
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from data_tools.edited_documents import count_documents
     from data_tools.filters.verdicts import RULE_VERSION, Judge
     from data_tools.parquet import ShardFile
     from data_tools.schema import DOCUMENTS, VERDICTS
@@ -173,13 +174,7 @@ def _select_shard(
                 table = table.set_column(position, "language", signals["language"])
             kept = table.filter(keep)
             documents.write(kept)
-            counts["documents_in"] += len(table)
-            counts["documents_out"] += len(kept)
-            counts["bytes_in"] += pc.sum(table["n_bytes"]).as_py() or 0
-            counts["bytes_out"] += pc.sum(kept["n_bytes"]).as_py() or 0
-            for entry in kept.group_by("source").aggregate([("n_bytes", "count"), ("n_bytes", "sum")]).to_pylist():
-                counts[f"source.{entry['source']}.documents_out"] += entry["n_bytes_count"]
-                counts[f"source.{entry['source']}.bytes_out"] += entry["n_bytes_sum"]
+            counts.update(count_documents(table, kept))
     return dict(counts)
 
 
