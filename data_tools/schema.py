@@ -125,9 +125,12 @@ DUPLICATES = _table(
         ("representative", pa.string()),  # doc_id of the document that stays in its place
         ("cluster", pa.string()),  # one representative and all that it stands for
         ("cluster_size", pa.int64()),
-        ("estimated_similarity", pa.float64()),  # by MinHash
-        ("exact_similarity", pa.float64()),  # Jaccard on shingles
-        ("reason", pa.string()),  # exact | near | index-exact | index-near (in an index of earlier documents)
+        ("estimated_similarity", pa.float64()),  # by MinHash, or by sketches for a part
+        ("exact_similarity", pa.float64()),  # Jaccard on shingles; for a part the share of its own that the whole has
+        (
+            "reason",
+            pa.string(),
+        ),  # exact | near | contained | index-exact | index-near (in an index of earlier documents)
     ],
 )
 

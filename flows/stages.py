@@ -22,7 +22,7 @@ VERSION: Mapping[str, int] = {
     "annotate": 2,
     "select": 2,
     "clean": 1,
-    "deduplicate": 1,
+    "deduplicate": 2,
     "decontaminate": 1,
     "mix": 2,
     "data_card": 1,

@@ -28,7 +28,8 @@ class RedisIndexConfig(Strict):
 
 
 class DeduplicateConfig(Strict):
-    """Exact copies by hash, then near copies by MinHash (Broder 1997), each verified on exact shingles."""
+    """Exact copies by hash, then near copies by MinHash (Broder 1997), then parts of longer documents, each verified on
+    exact shingles."""
 
     FILE_FIELDS: ClassVar[frozenset[str]] = frozenset({"against"})
 
@@ -47,6 +48,13 @@ class DeduplicateConfig(Strict):
     """A shingle that this many documents have which are no copies of each other is part of a template (a menu, a
     form). Two documents must be as similar without such shingles, too, unless the one that goes has hardly any others.
     0: they are only compared as a whole."""
+    min_containment: float | None = Field(default=0.9, gt=0.0, le=1.0)
+    """Share of its exact shingles that a longer document has from which on a document is removed (a chapter beside its
+    book), whatever `keep` says. Needs `minhash`. Shingles of more than `template_documents` documents are left out of
+    the search. Not looked for in the earlier documents of an index. null: parts stay."""
+    containment_min_shingles: int = Field(default=256, ge=1, le=1_000_000)
+    """Documents of fewer distinct shingles aren't looked for in longer ones. Sketches keep one shingle of an eighth of
+    this, so half the number takes twice the memory and time."""
     keep: tuple[Literal["source", "longest", "shortest", "id"], ...] = ("longest", "id")
     """Which of two copies stays: the first of these that tells them apart decides. `source` is the order of
     `source_priority`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,9 @@ import pyarrow.parquet as pq
 
 from data_tools.atomic_file import atomic_writer
 from data_tools.dedup.components import Parents, join_buckets, join_edges, separate, settle
+
+if TYPE_CHECKING:
+    import duckdb
 
 # Sorting in memory takes this much for each row: key, document, parent, and a piece of file.
 _BYTES_A_ROW = 40
@@ -103,10 +107,8 @@ def _read(paths: Sequence[Path], column: str, into: npt.NDArray[np.generic]) -> 
         start += len(values)
 
 
-def grouped_edges(
-    paths: Sequence[Path], bands: int, *, memory_bytes: int, threads: int, spill: Path
-) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Edges from the first document of each bucket to each other one, by DuckDB, some at a time."""
+def grouping_within(memory_bytes: int, threads: int, spill: Path) -> duckdb.DuckDBPyConnection:
+    """A DuckDB that groups within this memory and spills to the folder ``spill``, made where needed."""
     import duckdb
 
     spill.mkdir(parents=True, exist_ok=True)
@@ -117,8 +119,15 @@ def grouped_edges(
         "preserve_insertion_order": False,
         "autoinstall_known_extensions": False,
     }
+    return duckdb.connect(config=settings)
+
+
+def grouped_edges(
+    paths: Sequence[Path], bands: int, *, memory_bytes: int, threads: int, spill: Path
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Edges from the first document of each bucket to each other one, by DuckDB, some at a time."""
     files = [str(path) for path in paths]
-    with duckdb.connect(config=settings) as connection:
+    with grouping_within(memory_bytes, threads, spill) as connection:
         for name in _columns(bands):
             # Not a window function, which takes half as long again and more memory.
             query = f"""

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from data_tools.atomic_file import atomic_writer
 from data_tools.config import DeduplicateConfig
@@ -83,18 +84,11 @@ def cut_batches(members: Positions, starts: Positions, n_bytes: npt.NDArray[np.i
 def lay_down_candidates(config: DeduplicateConfig, shards: Shards, shard: int) -> int:
     """Write the shingles and signatures of one shard's candidates, whose positions are in ``wanted/``."""
     hasher = MinHasher(config.bands * config.rows, config.seed, config.shingle_words)
-    wanted = open_array(shards.file("wanted", shard)) - shards.starts[shard]
     signatures = [np.zeros((0, config.bands * config.rows), np.uint32)]
     ends = [np.zeros(1, np.int64)]  # with a 0 before, so that each one's beginning is there too
-    with atomic_writer(shards.file("shingles", shard)) as handle, open_shard(shards.paths[shard]) as file:
-        first = written = 0
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            inside = wanted[np.searchsorted(wanted, first) : np.searchsorted(wanted, first + rows)] - first
-            first += rows
-            if not len(inside):
-                continue
-            texts = file.read_row_group(group, columns=["text"])["text"].take(inside)
+    written = 0
+    with atomic_writer(shards.file("shingles", shard)) as handle:
+        for texts in wanted_texts(shards, shard, "wanted"):
             found, found_ends = shingle_runs(texts, config.shingle_words)
             handle.write(found.data)
             ends.append(found_ends + written)
@@ -102,7 +96,20 @@ def lay_down_candidates(config: DeduplicateConfig, shards: Shards, shard: int) -
             signatures.append(hasher.signatures(texts)[0])
     save_array(shards.file("ends", shard), np.concatenate(ends))
     save_array(shards.file("signatures", shard), np.concatenate(signatures))
-    return len(wanted)
+    return sum(map(len, signatures))
+
+
+def wanted_texts(shards: Shards, shard: int, table: str) -> Iterator[pa.ChunkedArray]:
+    """The texts of those documents of a shard whose positions are in its file of ``table``, a row group at a time."""
+    wanted = open_array(shards.file(table, shard)) - shards.starts[shard]
+    with open_shard(shards.paths[shard]) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            inside = wanted[np.searchsorted(wanted, first) : np.searchsorted(wanted, first + rows)] - first
+            first += rows
+            if len(inside):
+                yield file.read_row_group(group, columns=["text"])["text"].take(inside)
 
 
 def verify_batch(config: DeduplicateConfig, shards: Shards, batch: Path) -> int:

@@ -1,8 +1,10 @@
 """What deduplication has to know of each document: read once, a row group at a time, kept as arrays beside the shards.
 
 For a shard ``part-00000.parquet`` there are, in a folder of the stage's unfinished work: ``described/part-00000.npy``
-(`keep.DOCUMENT`, 30 bytes a document), ``bands/part-00000.parquet`` (`bands.write_band_keys`, 8 bytes for each band)
-and, where there are earlier indexes, ``earlier/part-00000.parquet`` (the documents that are known to one).
+(`keep.DOCUMENT`, 30 bytes a document), ``bands/part-00000.parquet`` (`bands.write_band_keys`, 8 bytes for each band),
+where parts of longer documents are looked for ``sketches/part-00000.parquet`` (`sketches.write_sketches`, 8 bytes
+for one shingle of 32), and where there are earlier indexes ``earlier/part-00000.parquet`` (the documents that are known
+to one).
 """
 
 from __future__ import annotations
@@ -71,12 +73,15 @@ def describe_shard(
         How many documents it has.
     """
     from data_tools.dedup.minhash import MinHasher, band_keys
+    from data_tools.dedup.sketches import sketch_bound, sketch_scale, write_sketches
 
     path, first = shard
     described = [np.zeros(0, dtype=DOCUMENT)]
     earlier = [EARLIER.empty_table()]
     hasher = MinHasher(config.bands * config.rows, config.seed, config.shingle_words)
     positions, keys = [np.zeros(0, np.int64)], [np.zeros((0, config.bands), np.uint64)]
+    bound = sketch_bound(sketch_scale(config)) if config.min_containment is not None else 0
+    holders, sketches = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
     indexes = _open_indexes(config, runtime, batch)
     try:
         row = 0
@@ -87,7 +92,7 @@ def describe_shard(
             if "source" in config.keep:
                 part["priority"] = source_priorities(table["source"].to_pylist(), config.source_priority)
             if config.minhash:
-                signatures, counts = hasher.signatures(table["text"])
+                signatures, counts, sketched, ends = hasher.signatures_and_sketches(table["text"], bound)
                 part["comparable"] = counts > 0
                 if indexes is not None:
                     known = _known_before(config, indexes, table, signatures)
@@ -96,14 +101,24 @@ def describe_shard(
                 rows = np.flatnonzero(part["comparable"] & ~part["known"])
                 positions.append(first + row + rows)
                 keys.append(band_keys(signatures[rows], config.bands, config.rows))
+                long = (counts >= config.containment_min_shingles) & ~part["known"]
+                of = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+                sketches.append(sketched[long[of]])
+                holders.append(row + of[long[of]])
             described.append(part)
             row += table.num_rows
     finally:
         if indexes is not None:
             indexes.close()
-    save_array(folder / "described" / f"{path.stem}.npy", np.concatenate(described))
+    whole_shard = np.concatenate(described)
+    save_array(folder / "described" / f"{path.stem}.npy", whole_shard)
     if config.minhash:
         write_band_keys(folder / "bands" / path.name, np.concatenate(positions), np.concatenate(keys))
+    if config.minhash and config.min_containment is not None:
+        of = np.concatenate(holders)
+        write_sketches(
+            folder / "sketches" / path.name, first + of, whole_shard["n_bytes"][of], np.concatenate(sketches)
+        )
     if indexes is not None:
         with atomic_writer(folder / "earlier" / path.name) as handle:
             pq.write_table(pa.concat_tables(earlier), handle)

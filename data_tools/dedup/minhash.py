@@ -11,13 +11,14 @@ bit-identical to datasketch's (tested), a column of texts at a time instead of a
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_tools.dedup.shingles import Shingles, read_only
+from data_tools.dedup.shingles import Shingles, most_shingles, read_only
 from data_tools.kernels import minhash as kernels
 from data_tools.kernels.buffers import text_buffers
 from data_tools.kernels.characters import character_flags, lower_case
@@ -46,13 +47,47 @@ class MinHasher:
             ``(signatures, counts)``: (texts, permutations) uint32, all 0xFFFFFFFF for a text without words; (texts,)
             int64.
         """
+        signatures, counts, _, _ = self._signatures(column, 0)
+        return signatures, counts
+
+    def signatures_and_sketches(
+        self, column: pa.ChunkedArray | pa.Array, bound: int
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], Shingles, npt.NDArray[np.int64]]:
+        """The same and, in the same pass, those shingles whose mixed hash is below ``bound`` (`sketches.sketch_bound`).
+
+        Returns:
+            ``(signatures, counts, sketches, ends)``: the distinct ones of text i are, sorted,
+            ``sketches[ends[i - 1]:ends[i]]``; those of the first begin at 0.
+        """
+        signatures, counts, sketches, ends = self._signatures(column, bound)
+        for start, end in pairwise([0, *ends.tolist()]):
+            sketches[start:end].sort()
+        kernels.drop_repeats(sketches, ends)
+        return signatures, counts, sketches[: ends[-1] if len(ends) else 0].copy(), ends
+
+    def _signatures(
+        self, column: pa.ChunkedArray | pa.Array, bound: int
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], Shingles, npt.NDArray[np.int64]]:
         data, offsets = (read_only(buffer) for buffer in text_buffers(column))
         signatures = np.empty((len(offsets) - 1, len(self._a)), dtype=np.uint32)
-        counts = np.empty(len(offsets) - 1, dtype=np.int64)
+        counts, ends = np.empty((2, len(offsets) - 1), dtype=np.int64)
+        # Memory that isn't written to isn't taken.
+        sketches = np.empty(most_shingles(offsets) if bound else 0, dtype=np.uint64)
         kernels.signatures(
-            data, offsets, character_flags(), lower_case(), self._shingle_words, self._a, self._b, signatures, counts
+            data,
+            offsets,
+            character_flags(),
+            lower_case(),
+            self._shingle_words,
+            self._a,
+            self._b,
+            signatures,
+            counts,
+            np.uint64(bound),
+            sketches,
+            ends,
         )
-        return signatures, counts
+        return signatures, counts, sketches, ends
 
 
 def estimated_jaccard(signature: Signature, others: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64]:

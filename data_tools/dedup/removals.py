@@ -1,4 +1,4 @@
-"""All that goes, from its three causes: known to an earlier index, an exact copy, a near copy.
+"""All that goes, from its causes: known to an earlier index, an exact copy, a near copy, a part of a longer document.
 
 Every row names a document that stays (here, or in the earlier corpus), and how many it stands for.
 """
@@ -18,8 +18,8 @@ from data_tools.dedup.describe import id_halves, save_array
 from data_tools.dedup.keep import Records
 
 #: What a document went for. ``<reason>-duplicate`` is what the counters call it.
-REASONS = ("exact", "near", "index-exact", "index-near")
-_EXACT, _NEAR = 0, 1
+REASONS = ("exact", "near", "index-exact", "index-near", "contained")
+_EXACT, _NEAR, _CONTAINED = 0, 1, 4
 
 #: A document that goes, by its position, and the id of the one that stays for it.
 REMOVAL = np.dtype(
@@ -39,7 +39,8 @@ REMOVAL = np.dtype(
 class Removals:
     """Attributes:
     rows: of dtype `REMOVAL`, in corpus order.
-    cluster_sizes: (documents,) how many each stands for, itself included; 1 for those without copies.
+    cluster_sizes: (documents,) how many each stands for, itself included; 1 for those without copies. Parts aren't
+        copies.
     """
 
     rows: Records
@@ -51,6 +52,7 @@ def all_removals(
     earlier: tuple[Positions, pa.Table],
     copies: tuple[Positions, Positions],
     near: Records,
+    contained: Records,
 ) -> Removals:
     """Put the causes together.
 
@@ -59,24 +61,30 @@ def all_removals(
         earlier: positions, and the rows of `describe.EARLIER`, of documents that an earlier index knows.
         copies: `exact.exact_copies`.
         near: of dtype `candidates.NEAR`, in any order.
+        contained: of the same dtype. What is named here and in ``near`` goes for the document that it stands in.
     """
-    near = near[np.argsort(near["document"])]
+    near = near[~np.isin(near["document"], contained["document"])]
+    found = np.concatenate([near, contained])
+    reasons = np.repeat(np.array([_NEAR, _CONTAINED], dtype=np.uint8), [len(near), len(contained)])
+    order = np.argsort(found["document"])
+    found, reasons = found[order], reasons[order]
     first = len(copies[0])
-    local = np.zeros(first + len(near), dtype=REMOVAL)
-    representatives = np.concatenate([copies[1], near["representative"]]).astype(np.int64)
-    local["document"] = np.concatenate([copies[0], near["document"]])
+    local = np.zeros(first + len(found), dtype=REMOVAL)
+    representatives = np.concatenate([copies[1], found["representative"]]).astype(np.int64)
+    local["document"] = np.concatenate([copies[0], found["document"]])
     local["estimated"][:first] = local["exact"][:first] = 1.0
-    local["estimated"][first:], local["exact"][first:] = near["estimated"], near["exact"]
-    local["reason"][:first], local["reason"][first:] = _EXACT, _NEAR
-    if len(near):
+    local["estimated"][first:], local["exact"][first:] = found["estimated"], found["exact"]
+    local["reason"][:first], local["reason"][first:] = _EXACT, reasons
+    if len(found):
         # A text whose copy this is may have gone itself, for a document that it was verified against.
-        place = np.minimum(np.searchsorted(near["document"], copies[1]), len(near) - 1)
-        followed = np.flatnonzero(near["document"][place] == copies[1])
-        through = near[place[followed]]
+        place = np.minimum(np.searchsorted(found["document"], copies[1]), len(found) - 1)
+        followed = np.flatnonzero(found["document"][place] == copies[1])
+        through = found[place[followed]]
         representatives[followed] = through["representative"]
         local["estimated"][followed], local["exact"][followed] = through["estimated"], through["exact"]
-        local["reason"][followed] = _NEAR
-    cluster_sizes = 1 + np.bincount(representatives, minlength=len(documents)).astype(np.int64)
+        local["reason"][followed] = reasons[place[followed]]
+    counted = representatives[local["reason"] != _CONTAINED]
+    cluster_sizes = 1 + np.bincount(counted, minlength=len(documents)).astype(np.int64)
     local["id_high"], local["id_low"] = (documents[half][representatives] for half in ("id_high", "id_low"))
     local["cluster_size"] = cluster_sizes[representatives]
     rows = np.concatenate([_known(*earlier), local])

@@ -35,15 +35,19 @@ def shingle_runs(
         ``(shingles, ends)``: those of text i are ``shingles[ends[i - 1]:ends[i]]``, those of the first begin at 0.
     """
     data, offsets = (read_only(buffer) for buffer in text_buffers(column))
-    # A word takes two bytes with the character that ends it, but for the last of a text.
-    places = int(offsets[-1] - offsets[0]) // 2 + len(offsets) + BLOCK
-    hashes = np.empty(places, dtype=np.uint64)
+    hashes = np.empty(most_shingles(offsets), dtype=np.uint64)
     ends = np.empty(len(offsets) - 1, dtype=np.int64)
     kernels.shingles(data, offsets, character_flags(), lower_case(), shingle_words, hashes, ends)
     for start, end in pairwise([0, *ends.tolist()]):
         hashes[start:end].sort()  # here, because numpy sorts with vector instructions and numba without
     kernels.drop_repeats(hashes, ends)
     return hashes[: ends[-1] if len(ends) else 0], ends
+
+
+def most_shingles(offsets: npt.NDArray[np.generic]) -> int:
+    """Shingles that texts of these `text_buffers` can have in all, and the room that the kernels ask for."""
+    # A word takes two bytes with the character that ends it, but for the last of a text.
+    return int(offsets[-1] - offsets[0]) // 2 + len(offsets) + BLOCK
 
 
 def shingle_sets(column: pa.ChunkedArray | pa.Array, shingle_words: int) -> list[Shingles]:

@@ -50,15 +50,23 @@ def _power(exponent):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def signatures(data, offsets, flags, lower, shingle_words, a, b, out, counts):  # type: ignore[no-untyped-def]
-    """MinHash signatures of a column of texts.
+def signatures(  # type: ignore[no-untyped-def]
+    data, offsets, flags, lower, shingle_words, a, b, out, counts, bound, sketches, ends
+):
+    """MinHash signatures of a column of texts, and those shingles whose mixed hash is below ``bound``.
 
     Args:
         data, offsets: `kernels.buffers.text_buffers`.
         a, b: (permutations,) uint32: permutation k of a mixed hash h is ``a[k] * h + b[k]`` modulo 2^32.
         out: (texts, permutations) uint32, written. All 0xFFFFFFFF for a text without words.
         counts: (texts,) int64, written: shingles of each text, repeated ones included.
+        bound: uint64. 0 for none, 2^32 for all.
+        sketches: uint64, written one text after the other, repeated ones included; a place for every shingle that may
+            be below the bound.
+        ends: (texts,) int64, written: where those of each text end.
     """
+    bound = uint64(bound)
+    kept = 0
     overlap = shingle_words - 1
     room = overlap + _CHUNK + BLOCK
     words = np.empty(room, dtype=np.uint64)
@@ -78,17 +86,23 @@ def signatures(data, offsets, flags, lower, shingle_words, a, b, out, counts):  
                 if position < end or held == 0 or counts[text] > 0:
                     continue
                 # Shorter than a shingle: one of all its words.
-                mixed[0] = _murmur3_finalizer(uint32(_fold(words, 0, held) >> uint64(32)))
+                h = _fold(words, 0, held)
                 size = 1
             else:
                 h = _fold(words, 0, shingle_words)
-                mixed[0] = _murmur3_finalizer(uint32(h >> uint64(32)))
-                for i in range(1, size):
-                    h = (h - words[i - 1] * leading) * _M + words[i + overlap]
-                    mixed[i] = _murmur3_finalizer(uint32(h >> uint64(32)))
-                for i in range(overlap):
-                    words[i] = words[size + i]
-                held = overlap
+            mixed[0] = _murmur3_finalizer(uint32(h >> uint64(32)))
+            if uint64(mixed[0]) < bound:
+                sketches[kept] = h
+                kept += 1
+            for i in range(1, size):
+                h = (h - words[i - 1] * leading) * _M + words[i + overlap]
+                mixed[i] = _murmur3_finalizer(uint32(h >> uint64(32)))
+                if uint64(mixed[i]) < bound:
+                    sketches[kept] = h
+                    kept += 1
+            for i in range(overlap):
+                words[i] = words[size + i]
+            held = overlap
             counts[text] += size
             padded = (size + _LANES - 1) // _LANES * _LANES
             for i in range(size, padded):
@@ -99,6 +113,7 @@ def signatures(data, offsets, flags, lower, shingle_words, a, b, out, counts):  
                 for i in range(padded):
                     minimum = min(minimum, uint32(uint32(multiplier * mixed[i]) + offset))
                 least[k] = minimum
+        ends[text] = kept
 
 
 @njit(cache=True, nogil=True)

@@ -1,7 +1,9 @@
-"""Exact copies by hash, then near copies by MinHash, each removal verified on exact shingles.
+"""Exact copies by hash, then near copies by MinHash, then parts of longer documents; each removal verified on exact
+shingles.
 
 The order of things: what an index of earlier documents knows goes first; then exact copies; then near copies; then
-passages that stand too often, where that is asked for; and what stays makes the next index.
+documents that stand in a longer one; then passages that stand too often, where that is asked for; and what stays makes
+the next index.
 
 Shards are worked on one by one (`data_tools.parallel`), and what is learnt of them lies in ``finished.tmp`` until the
 end, so that a stage that was killed goes on where it was. Memory: in this process about 70 bytes a document, and
@@ -76,7 +78,9 @@ def run(
     documents = (unfinished / "work" if config.lines is not None else out) / "documents"
     for folder in (documents, out / "documents", out / "duplicates"):
         folder.mkdir(parents=True, exist_ok=True)
-    always = ("documents_out", "bytes_out", "removed", "removed.exact-duplicate", "removed.near-duplicate")
+    always = ["documents_out", "bytes_out", "removed", "removed.exact-duplicate", "removed.near-duplicate"]
+    if config.minhash and config.min_containment is not None:
+        always.append("removed.contained-duplicate")
     total = Counter(dict.fromkeys(always, 0))
     for counts in map_shards(
         partial(_write_shard, shards, documents, out / "duplicates"),
@@ -116,6 +120,7 @@ def _decide(
     import pyarrow.parquet as pq
 
     from data_tools.dedup.candidates import NEAR
+    from data_tools.dedup.containment import find_contained
     from data_tools.dedup.describe import EARLIER, describe_shard, open_array
     from data_tools.dedup.exact import exact_copies
     from data_tools.dedup.keep import DOCUMENT
@@ -137,9 +142,13 @@ def _decide(
     nobody = np.zeros(0, dtype=np.int64)
     copies, originals = exact_copies(documents, taking_part, config.keep) if config.exact else (nobody, nobody)
     taking_part[copies] = False
-    near, comparisons = np.zeros(0, dtype=NEAR), 0
+    near, contained, comparisons = np.zeros(0, dtype=NEAR), np.zeros(0, dtype=NEAR), 0
     if config.minhash:
         near, comparisons = _near_copies(config, shards, documents, taking_part, sizes, progress, runtime)
+        taking_part[near["document"]] = False
+    if config.minhash and config.min_containment is not None:
+        contained, more = find_contained(config, shards, documents, taking_part, near, sizes, progress, runtime)
+        comparisons += more
 
     positions, matches = [nobody], [EARLIER.empty_table()]
     for shard in everywhere:
@@ -149,7 +158,7 @@ def _decide(
             positions.append(table["row"].to_numpy() + shards.starts[shard])
             matches.append(table)
     earlier = np.concatenate(positions), pa.concat_tables(matches)
-    return all_removals(documents, earlier, (copies, originals), near), comparisons
+    return all_removals(documents, earlier, (copies, originals), near, contained), comparisons
 
 
 def _near_copies(
