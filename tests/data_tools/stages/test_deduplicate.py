@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_tools.config import DeduplicateConfig
-from data_tools.dedup import bands, candidates
+from data_tools.dedup import bands, candidates, containment
 from data_tools.dedup.shingles import jaccard
 from data_tools.parquet import ShardFile
 from data_tools.schema import DOCUMENTS
@@ -237,6 +237,7 @@ def copies_of_copies(families: int = 60) -> list[str]:
         original = prose(family, 100 + family)
         texts += [original, variant(original, 2, family), *([original] if family % 3 == 0 else [])]
     texts += ["Terms of use: all rights reserved by nobody.\n" + prose(900 + i, 60) for i in range(10)]
+    texts += [" ".join(prose(family, 100 + family) for family in range(first, first + 5)) for first in (2, 4, 20)]
     generator.shuffle(texts)
     return texts
 
@@ -263,7 +264,7 @@ def test_shards_and_row_groups_change_nothing(make_chain: Callable[..., Any], tm
             with ShardFile(path, DOCUMENTS, row_group_bytes=row_group_bytes) as file:
                 for row in range(shard * step, min((shard + 1) * step, len(whole))):
                     file.write(whole.slice(row, 1))
-        counters = chain.run("deduplicate", documents="cut")
+        counters = chain.run("deduplicate", {"containment_min_shingles": 60}, documents="cut")
         outcomes.append((chain.rows("deduplicate", "documents"), chain.rows("deduplicate", "duplicates"), counters))
     assert outcomes[0][2]["removed"] > 50
     assert outcomes[0] == outcomes[1] == outcomes[2]
@@ -271,13 +272,15 @@ def test_shards_and_row_groups_change_nothing(make_chain: Callable[..., Any], tm
 
 def test_what_large_corpora_take_gives_the_same(chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     chain.ingest_texts(copies_of_copies())
-    chain.run("deduplicate", documents="ingest")
+    rule = {"containment_min_shingles": 60}
+    assert chain.run("deduplicate", rule, documents="ingest")["removed.contained-duplicate"] > 20
     expected = tree(chain.folder / "deduplicate")
     monkeypatch.setattr(bands, "_BYTES_A_ROW", 10**9)  # band keys go through DuckDB
     monkeypatch.setattr(candidates, "_IN_MEMORY_BYTES", 0)  # batches lie in files
     monkeypatch.setattr(candidates, "BATCH_BYTES", 5_000)  # and are many
     monkeypatch.setattr(candidates, "_ROWS_AT_A_TIME", 2)
-    chain.run("deduplicate", documents="ingest")
+    monkeypatch.setattr(containment, "BATCH_BYTES", 1_000)
+    chain.run("deduplicate", rule, documents="ingest")
     assert tree(chain.folder / "deduplicate") == expected
 
 
@@ -338,7 +341,7 @@ def sync_or_die(descriptor):
     sync(descriptor)
 
 os.fsync = sync_or_die
-config = c.DeduplicateConfig(index=True, lines={"min_chars": 20})
+config = c.DeduplicateConfig(index=True, lines={"min_chars": 20}, containment_min_shingles=60)
 inputs = {"documents": folder / "cut"}
 (folder / "out").mkdir(exist_ok=True)
 counters = deduplicate.run(config, inputs, folder / "out", no_progress, c.DataRuntime(workers=1))
@@ -357,7 +360,7 @@ def test_killed_at_any_write_and_run_again_the_bytes_are_the_same(
     script.write_text(RESUMED)
     trees = []
     # Two writes a file, a file and a note in the ledger a shard: the later the step, the more were done before.
-    for name, kills in (("whole", [0]), ("killed", [3, 10, 21, 14, 22, 0])):
+    for name, kills in (("whole", [0]), ("killed", [3, 10, 21, 14, 7, 12, 9, 22, 0])):
         for shard in range(3):
             with ShardFile(tmp_path / name / "cut" / "documents" / f"part-{shard:05d}.parquet", DOCUMENTS) as file:
                 file.write(whole.slice(shard * 30, 30 if shard < 2 else None))
