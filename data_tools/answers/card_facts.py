@@ -63,6 +63,7 @@ class Removed:
 class Duplicates:
     exact: int = 0
     near: int = 0
+    contained: int = 0
     in_index: int = 0
     clusters: int = 0
     cluster_sizes: tuple[tuple[str, int], ...] = ()
@@ -293,7 +294,7 @@ def _duplicates(tables: Tables, card: DataCardConfig) -> Duplicates:
     }
     clusters = (
         "(SELECT cluster, any_value(representative) AS representative, max(cluster_size) AS size "
-        f"FROM {table} GROUP BY cluster)"
+        f"FROM {table} WHERE reason <> 'contained' GROUP BY cluster)"  # a part of a text isn't a copy of it
     )
     sizes = []
     for low, high in CLUSTER_SIZES:
@@ -307,6 +308,7 @@ def _duplicates(tables: Tables, card: DataCardConfig) -> Duplicates:
     return Duplicates(
         exact=counts.get("exact", 0),
         near=counts.get("near", 0),
+        contained=counts.get("contained", 0),
         in_index=sum(n for reason, n in counts.items() if reason.startswith("index")),
         clusters=sum(n for _, n in sizes),
         cluster_sizes=tuple((name, n) for name, n in sizes if n),

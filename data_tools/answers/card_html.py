@@ -191,9 +191,10 @@ def _reason(one: Removed, most: int) -> str:
 
 def _duplicates(facts: CardFacts) -> Iterator[str]:
     found = facts.duplicates
+    parts = f", and {say.count(found.contained)} that stand in a longer document" if found.contained else ""
     index = f", and {say.count(found.in_index)} that an index of earlier documents has" if found.in_index else ""
     yield (
-        f"<p>{say.count(found.exact)} exact copies and {say.count(found.near)} near copies were removed{index}: "
+        f"<p>{say.count(found.exact)} exact copies and {say.count(found.near)} near copies were removed{parts}{index}: "
         f"{say.count(found.clusters)} texts had copies. Each near copy was compared with the text that stays in its "
         "place; similarity is that of their sets of word sequences (Jaccard).</p>"
     )

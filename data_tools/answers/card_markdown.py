@@ -140,6 +140,7 @@ def _duplicates(facts: CardFacts) -> Iterator[str]:
     yield "## Duplicates"
     yield (
         f"{say.count(found.exact)} exact copies and {say.count(found.near)} near copies were removed"
+        + (f", and {say.count(found.contained)} that stand in a longer document" if found.contained else "")
         + (f", and {say.count(found.in_index)} that an index of earlier documents has" if found.in_index else "")
         + f": {say.count(found.clusters)} texts had copies. Each near copy was compared with the text that stays in "
         "its place; similarity is that of their sets of word sequences (Jaccard)."

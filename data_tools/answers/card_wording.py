@@ -17,6 +17,7 @@ REASONS = {
     "mixture/not-drawn": "left out of the mixture",
     "exact-duplicate": "the same text is there already",
     "near-duplicate": "nearly the same text is there already",
+    "contained-duplicate": "it stands in a longer document",
     "index-exact-duplicate": "the same text is in an index of earlier documents",
     "index-near-duplicate": "nearly the same text is in an index of earlier documents",
 }
@@ -76,7 +77,8 @@ def setting(value: Any) -> str:
 def summary(facts: CardFacts) -> list[tuple[str, str]]:
     """(number, what it is): the first things to know."""
     read = sum(source.documents_read for source in facts.sources)
-    duplicates = facts.duplicates.exact + facts.duplicates.near + facts.duplicates.in_index
+    found = facts.duplicates
+    duplicates = found.exact + found.near + found.contained + found.in_index
     return [
         (count(facts.documents), "documents"),
         (size(facts.bytes), "of text"),

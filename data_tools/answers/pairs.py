@@ -103,6 +103,11 @@ def _pair(row: dict[str, Any], texts: dict[str, dict[str, Any]], chars: int) -> 
     )
 
 
+def likeness(reason: str, similarity: float) -> str:
+    """In words, before the name of the representative."""
+    return f"{similarity:.3f} of it stands in" if reason == "contained" else f"similarity {similarity:.3f} to"
+
+
 def parting(one: str, other: str) -> int | None:
     """The first character at which two texts differ; None if they are equal as far as both go."""
     for at, (a, b) in enumerate(zip(one, other, strict=False)):

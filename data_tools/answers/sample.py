@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from data_tools.answers.pairs import duplicate_pairs, parting
+from data_tools.answers.pairs import duplicate_pairs, likeness, parting
 from data_tools.answers.removals import (
     Example,
     beginnings,
@@ -139,7 +139,7 @@ def _beside_representative(tables: Tables, one: Example, chars: int) -> Example:
         return one
     pair = pairs[0]
     place = pair.representative_source or "in an index"
-    note = f"similarity {pair.similarity:.3f} to {pair.representative} ({place}): {pair.representative_beginning}"
+    note = f"{likeness(pair.reason, pair.similarity)} {pair.representative} ({place}): {pair.representative_beginning}"
     return Example(one.doc_id, one.source, one.source_id, one.n_bytes, one.beginning, {}, note)
 
 

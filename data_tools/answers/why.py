@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from data_tools.answers.pairs import DuplicatePair, pairs_of
+from data_tools.answers.pairs import DuplicatePair, likeness, pairs_of
 from data_tools.answers.removals import NOTHING_LEFT, shorten
 from data_tools.answers.tables import Tables
 from data_tools.answers.thresholds import Check, checks
@@ -265,18 +265,19 @@ def _duplicate(tables: Tables, copy: Copy, chars: int) -> list[Step]:
     if found:
         (pair,) = pairs_of(tables, found, chars)
         where = "an index of earlier documents" if pair.reason.startswith("index") else pair.representative_source
-        how = "the same text as" if pair.reason.endswith("exact") else f"similarity {pair.similarity:.3f} to"
+        how = "the same text as" if pair.reason.endswith("exact") else likeness(pair.reason, pair.similarity)
         told = f"removed: {pair.reason}-duplicate, {how} {pair.representative} ({where or 'kept'})"
-        return [Step("deduplicate", told, False, (f"{pair.cluster_size:,} copies in all",), pair=pair)]
+        copies = () if pair.reason == "contained" else (f"{pair.cluster_size:,} copies in all",)
+        return [Step("deduplicate", told, False, copies, pair=pair)]
     stands_for = tables.rows(
-        f"SELECT doc_id, source, source_id, exact_similarity, count(*) OVER () AS n FROM {table} "
+        f"SELECT doc_id, source, source_id, exact_similarity, reason, count(*) OVER () AS n FROM {table} "
         f"WHERE representative = ? ORDER BY exact_similarity DESC, source, source_id LIMIT {MOST_COPIES}",
         [copy.doc_id],
     )
     if not stands_for:
         return []
     named = [
-        f"{row['doc_id']} {row['source']}/{row['source_id']}, similarity {row['exact_similarity']:.3f}"
+        f"{row['doc_id']} {row['source']}/{row['source_id']}, {likeness(row['reason'], row['exact_similarity'])} this"
         for row in stands_for
     ]
     more = stands_for[0]["n"] - len(stands_for)

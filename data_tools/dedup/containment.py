@@ -176,17 +176,19 @@ def settle_parts(
     at; for the one that has most of it, among equals the longest."""
     part, whole, exact = verified["document"], verified["representative"], verified["exact"]
     stands = (exact >= verified["enough"]) & (n_bytes[part] < n_bytes[whole])
-    row_of = {pair: row for row, pair in enumerate(zip(part.tolist(), whole.tolist(), strict=True))}
+    is_copy = np.isin(part, near["document"])
+    asked = np.flatnonzero(stands & (verified["shingles"] >= config.containment_min_shingles) & ~is_copy)
     copies: dict[int, list[int]] = defaultdict(list)
-    for copy, original in near[["document", "representative"]].tolist():
+    for copy, original in near[np.isin(near["representative"], part[asked])][["document", "representative"]].tolist():
         copies[original].append(copy)
-    asked = stands & (verified["shingles"] >= config.containment_min_shingles) & ~np.isin(part, near["document"])
-    going: dict[int, int] = {}
-    for row in np.lexsort([whole, -n_bytes[whole], -exact, part, -n_bytes[part]]).tolist():
+    row_of_copy = {(int(part[row]), int(whole[row])): row for row in np.flatnonzero(is_copy).tolist()}
+    going: dict[int, int] = {}  # document to the row that it goes for
+    order = np.lexsort([whole[asked], -n_bytes[whole[asked]], -exact[asked], part[asked], -n_bytes[part[asked]]])
+    for row in asked[order].tolist():
         one, other = int(part[row]), int(whole[row])
-        if not asked[row] or one in going or other in going:
+        if one in going or other in going:
             continue
-        together = [row, *(row_of[copy, other] for copy in copies[one])]
+        together = [row, *(row_of_copy[copy, other] for copy in copies[one])]
         if stands[together].all():
             going |= {int(part[row]): row for row in together}
     return verified[[going[document] for document in sorted(going)]][list(NEAR.names or ())].astype(NEAR)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from data_tools.answers import card_facts
 from data_tools.answers.tables import Tables
 from data_tools.answers.why import Story, why
-from data_tools.config import SelectConfig
+from data_tools.config import DataCardConfig, SelectConfig
 from data_tools.errors import DataError
 from tests.data_tools.answers.conftest import BODY, IDS
 
@@ -141,3 +142,21 @@ def test_a_duplicate_of_an_earlier_corpus_says_so(tmp_path: Path) -> None:
         f"removed: index-near-duplicate, similarity 0.900 to {'f' * 32} (an index of earlier documents)"
     )
     assert step.pair is not None and step.pair.parts_at is None and step.pair.representative_source == ""
+
+
+def test_a_part_of_a_longer_document_says_so(tmp_path: Path) -> None:
+    from data_tools import schema
+    from tests.data_tools.answers.conftest import document, duplicate, write
+
+    write(tmp_path / "ingest", "documents", schema.DOCUMENTS, [[document("near"), document("plain")]])
+    gone = duplicate("near", "web", "near.txt", "contained", 0.966) | {"cluster_size": 1}
+    write(tmp_path / "deduplicate", "duplicates", schema.DUPLICATES, [[gone]])
+    write(tmp_path / "deduplicate", "documents", schema.DOCUMENTS, [[document("plain")]])
+    with Tables({stage: tmp_path / stage for stage in ("ingest", "deduplicate")}) as tables:
+        part, whole = the_story(tables, IDS["near"]).steps[-1], the_story(tables, IDS["plain"]).steps[-1]
+        # A part isn't a copy of the whole.
+        found = card_facts._duplicates(tables, DataCardConfig())
+    told = f"removed: contained-duplicate, 0.966 of it stands in {IDS['plain']} (web/plain.txt)"
+    assert (part.outcome, part.details) == (told, ())
+    assert whole.details == (f"{IDS['near']} web/near.txt, 0.966 of it stands in this",)
+    assert (found.contained, found.near, found.clusters, found.largest) == (1, 0, 0, ())
