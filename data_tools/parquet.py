@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,6 +26,9 @@ ROW_GROUP_BYTES = 8_000_000
 #: level 3, for an eighth more bytes. What people keep is written at ``KEPT_LEVEL``.
 INTERMEDIATE_LEVEL = 1
 KEPT_LEVEL = 3
+
+# Rows that are collected before they are made a table.
+_MOST_ROWS = 4096
 
 # A dictionary pays for columns of few values; for texts and ids it costs a quarter of the reading time.
 _FEW_VALUES = frozenset({"source", "language", "license", "split", "label", "reason", "rule_version", "benchmark"})
@@ -176,7 +181,8 @@ class ShardWriter:
         self._shard_bytes = shard_bytes
         self._row_group_bytes = min(ROW_GROUP_BYTES, shard_bytes)
         self._rows: list[Mapping[str, Any]] = []
-        self._rows_bytes = 0
+        self._tables: list[tuple[int, pa.Table]] = []  # each behind how many of those rows
+        self._waiting = self._waiting_bytes = 0  # rows of both
         self._file: ShardFile | None = None
         self._file_bytes = 0
 
@@ -184,25 +190,61 @@ class ShardWriter:
         """Add one row that counts ``n_bytes`` towards the shard's size. Texts may be given in UTF-8, checked by the
         caller: that saves encoding them again."""
         self._rows.append(row)
-        self._rows_bytes += n_bytes
+        self._count(1, n_bytes)
+
+    def add_table(self, table: pa.Table, n_bytes: npt.NDArray[np.int64]) -> None:
+        """Add the rows of a table of the schema, which count so much each: as ``add`` of one after the other."""
+        ends = np.cumsum(n_bytes)
+        start = before = 0
+        while start < len(ends):
+            # The row that fills a row group or the shard is the last of its table.
+            room = min(self._row_group_bytes - self._waiting_bytes, self._shard_bytes - self._file_bytes)
+            full = int(np.searchsorted(ends, before + room)) + 1
+            stop = min(full, start + _MOST_ROWS - self._waiting, len(ends))
+            self._tables.append((len(self._rows), table.slice(start, stop - start)))
+            self._count(stop - start, int(ends[stop - 1]) - before)
+            start, before = stop, int(ends[stop - 1])
+
+    def _count(self, rows: int, n_bytes: int) -> None:
+        self._waiting += rows
+        self._waiting_bytes += n_bytes
         self._file_bytes += n_bytes
-        if self._rows_bytes >= self._row_group_bytes or len(self._rows) >= 4096:
+        if self._waiting_bytes >= self._row_group_bytes or self._waiting >= _MOST_ROWS:
             self._hand_over()
         if self._file_bytes >= self._shard_bytes:
             self._finish_file()
 
     def _hand_over(self) -> None:
-        if not self._rows:
+        if not self._waiting:
             return
         if self._file is None:
             path = self.folder / f"part-{len(self.paths):05d}.parquet"
             self._file = ShardFile(path, self.schema, row_group_bytes=self._row_group_bytes)
-        self._file.write(pa.Table.from_arrays([self._column(field) for field in self.schema], schema=self.schema))
-        self._rows, self._rows_bytes = [], 0
+        self._file.write(self._collected())
+        self._rows, self._tables, self._waiting, self._waiting_bytes = [], [], 0, 0
+
+    def _collected(self) -> pa.Table:
+        """What waits as one table, of the same buffers whatever the rows came with: a row group is full by these."""
+        rows = pa.Table.from_arrays([self._column(field) for field in self.schema], schema=self.schema)
+        if not self._tables:
+            return rows
+        pieces: list[pa.Table] = []
+        start = 0
+        for stop, table in self._tables:
+            pieces += [rows.slice(start, stop - start), table]
+            start = stop
+        pieces.append(rows.slice(start))
+        columns = []
+        for name in self.schema.names:
+            arrays = [array for piece in pieces for array in piece[name].chunks if len(array)]
+            # Counted to be none, nulls have no bitmap in what they are put together to.
+            assert all(array.null_count >= 0 for array in arrays)
+            columns.append(pa.concat_arrays(arrays))
+        return pa.Table.from_arrays(columns, schema=self.schema)
 
     def _column(self, field: pa.Field) -> pa.Array:
         values = [row.get(field.name) for row in self._rows]
-        if isinstance(values[0], bytes) and pa.types.is_large_string(field.type):
+        if values and isinstance(values[0], bytes) and pa.types.is_large_string(field.type):
             return pa.array(values, pa.large_binary()).view(field.type)
         return pa.array(values, field.type)
 

@@ -20,9 +20,6 @@ from data_tools.errors import DataError
 # C0 and C1 controls but for tab and newline, DEL, and the byte order mark.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ufeff]")
 _NEWLINES = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
-# The same as bytes of UTF-8: those of ASCII, and the C1 controls (with \x85, a newline).
-_ASCII_CONTROLS = bytes([*range(9), *range(11, 32), 127])
-_C1_CONTROL = re.compile(rb"\xc2[\x80-\x9f]")
 
 
 @lru_cache(maxsize=1)
@@ -40,40 +37,25 @@ def _in_order(marks: re.Match[str]) -> str:
 
 
 def _nfc(text: str) -> str:
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
+        return text
     # Python puts combining characters into their order by insertion: a megabyte of them takes minutes. Sorted before,
     # which changes nothing of the outcome, they take milliseconds.
-    if not text.isascii() and not unicodedata.is_normalized("NFC", text):
-        text = _long_marks().sub(_in_order, text)
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", _long_marks().sub(_in_order, text))
+
+
+def _without_controls(text: str) -> str:
+    return _CONTROLS.sub("", _NEWLINES.sub("\n", text))
+
+
+def _without_outer_blanks(text: str) -> str:
+    # Not a regular expression: on a long run of blanks within a line that takes quadratic time.
+    return "\n".join([line.rstrip(" \t") for line in text.split("\n")]).strip("\n")
 
 
 def _nfc_clean(text: str) -> str:
     # Controls go before NFC: one between a letter and its accent would keep them apart.
-    text = _CONTROLS.sub("", _NEWLINES.sub("\n", text))
-    # Not a regular expression: on a long run of blanks within a line that takes quadratic time.
-    return "\n".join([line.rstrip(" \t") for line in _nfc(text).split("\n")]).strip("\n")
-
-
-def _is_nfc_clean(text: str, raw: bytes) -> bool:
-    """Whether ``_nfc_clean`` would change nothing; ``raw`` is ``text`` in UTF-8.
-
-    Each test runs through the text at memory speed (a regular expression takes 20 times as long), and most texts pass.
-    """
-    return not (
-        len(raw.translate(None, _ASCII_CONTROLS)) != len(raw)
-        or b" \n" in raw
-        or (b"\t" in raw and b"\t\n" in raw)
-        or raw[:1] == b"\n"
-        or raw[-1:] in (b"\n", b" ", b"\t")
-        or not (
-            text.isascii()
-            or (
-                unicodedata.is_normalized("NFC", text)
-                and _C1_CONTROL.search(raw) is None
-                and not any(character in text for character in "\u2028\u2029\ufeff")
-            )
-        )
-    )
+    return _without_outer_blanks(_nfc(_without_controls(text)))
 
 
 #: What was mended can turn out to have been mangled twice. Nobody has seen it more than three times.
@@ -123,14 +105,26 @@ def normalize(text: str, name: str) -> str:
 
 
 def normalize_utf8(text: str, raw: bytes, name: str) -> bytes:
-    """``normalize(text, name)`` in UTF-8, quick where nothing has to be changed. ``raw`` is ``text`` in UTF-8."""
-    if name == "none" or (name == "nfc-clean" and _is_nfc_clean(text, raw)):
+    """``normalize(text, name)`` in UTF-8, quick where little has to be changed. ``raw`` is ``text`` in UTF-8."""
+    if name == "none":
         return raw
+    if name == "nfc-clean":
+        from data_tools.kernels.normal_form import BLANKS, COMPOSE, CONTROLS, steps_needed
+
+        steps = steps_needed(raw)
+        if not steps & (CONTROLS | COMPOSE | BLANKS):
+            return raw
+        if not steps & CONTROLS:
+            # Composing makes no blanks or newlines, and without them at the ends of lines there is nothing to take.
+            composed = _nfc(text) if steps & COMPOSE else text
+            if steps & BLANKS:
+                return _without_outer_blanks(composed).encode()
+            return raw if composed is text else composed.encode()
     return normalize(text, name).encode()
 
 
-def document_id(text: str | bytes) -> str:
-    """xxh3-128 of the (normalized) text in UTF-8, as 32 hex digits."""
+def document_id(text: str | bytes | memoryview) -> str:
+    """xxh3-128 of the (normalized) text, as 32 hex digits. Bytes are its UTF-8."""
     return xxhash.xxh3_128_hexdigest(text.encode() if isinstance(text, str) else text)
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet  # noqa: F401
 import data_tools.config
 import data_tools.parquet  # noqa: F401
 from data_tools.kernels.characters import character_flags, lower_case
+from data_tools.kernels.normal_form import normal_form_characters
 
 
 @numba.njit(cache=True, nogil=True)
@@ -26,3 +27,4 @@ def _first_call(values):  # type: ignore[no-untyped-def]
 _first_call(np.zeros(1, dtype=np.int64))
 character_flags()
 lower_case()
+normal_form_characters()

@@ -11,7 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
 
 #: Bytes of a broken record that are kept, so that a person sees what it was.
 EXCERPT_BYTES = 300
@@ -57,6 +62,26 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Records:
+    """Neighbouring records as columns of one length: what a :class:`Record` of each would say. All are good."""
+
+    text: pa.Array
+    """large_string, as it will be stored: normalization would change nothing."""
+    source_id: pa.Array
+    """string."""
+    url: pa.Array
+    """string, with nulls."""
+    metadata: pa.Array
+    """A map from string to string."""
+
+
+class FindClean(Protocol):
+    """(texts,) which of these texts can be stored as they are. Nulls are not among them."""
+
+    def __call__(self, texts: pa.LargeBinaryArray) -> npt.NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True)
 class Quarantined:
     """Something that should have been a document and can't be: where it is, why, and its first bytes."""
 
@@ -99,6 +124,14 @@ class Source(Protocol):
             DataError: the network or a program that is needed failed. That ends the stage, which can be resumed: a
                 store that is out of reach for a minute must not look like a corpus of bad files.
         """
+
+
+@runtime_checkable
+class ColumnarSource(Source, Protocol):
+    """A source whose files hold columns, and that can hand on what needs no look at single records as it is."""
+
+    def read_columns(self, file: SourceFile, find_clean: FindClean) -> Iterator[Record | Quarantined | Records]:
+        """As ``read``, in the same order, but neighbouring records with clean texts come together."""
 
 
 def excerpt(raw: bytes | str) -> str:

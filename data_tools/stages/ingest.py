@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,13 @@ from data_tools.errors import DataError
 from data_tools.progress import Progress
 
 if TYPE_CHECKING:
-    from data_tools.sources.protocol import Quarantined, Record, Skipped, SourceFile
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    from data_tools.sources.protocol import Quarantined, Record, Records, Skipped, SourceFile
+
+    Item = Record | Records | Quarantined | Skipped
 
 Counters = dict[str, int | float | str]
 
@@ -139,10 +146,12 @@ def _begin_or_go_on(groups: list[_Group], ledger: Path, unfinished: Path, out: P
 
 def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, group: _Group) -> dict[str, Any]:
     """Read one group. Returns its counters, and how many parts of each table it wrote."""
+    import numpy as np
+
     from data_tools.parquet import ShardWriter
     from data_tools.schema import DOCUMENTS, QUARANTINE
     from data_tools.sources import open_source
-    from data_tools.sources.protocol import Quarantined, Skipped, storable
+    from data_tools.sources.protocol import ColumnarSource, Quarantined, Records, Skipped, storable
 
     name = group.source.name
     source = open_source(group.source, runtime, config.max_document_bytes)
@@ -157,7 +166,19 @@ def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, 
         for file in group.files:
             counts["bytes_in"] += file.size
             counts[f"source.{name}.bytes_in"] += file.size
-            for item in _guarded(source.read(file)):
+            if isinstance(source, ColumnarSource) and config.normalization != "ftfy":
+                items: Iterator[Any] = source.read_columns(file, partial(_find_clean, config.max_document_bytes))
+            else:
+                items = source.read(file)
+            for item in _guarded(items):
+                if isinstance(item, Records):
+                    table = _documents(item, group.source)
+                    sizes = np.asarray(table["n_bytes"])
+                    documents_in += len(table)
+                    documents_out += len(table)
+                    bytes_out += int(sizes.sum())
+                    documents.add_table(table, sizes + _metadata_sizes(item.metadata))
+                    continue
                 if isinstance(item, Skipped):
                     counts["skipped"] += 1
                     counts[f"skipped.{item.reason}"] += 1
@@ -190,7 +211,7 @@ def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, 
     return {"counters": dict(counts), "documents": len(documents.paths), "quarantine": len(quarantine.paths)}
 
 
-def _guarded(items: Iterable[Record | Quarantined | Skipped]) -> Iterator[Record | Quarantined | Skipped]:
+def _guarded(items: Iterable[Item]) -> Iterator[Item]:
     """Whatever a reader raises for what stands in a file costs the rest of that file only.
 
     Readers handle what they know of. Behind them are a dozen parsers, and hostile files find their bugs.
@@ -243,6 +264,54 @@ def _accepted(record: Record, config: IngestConfig, source: SourceConfig) -> dic
         "metadata": list(record.metadata.items()),
         "cluster_size": None,
     }
+
+
+def _find_clean(max_document_bytes: int, texts: pa.LargeBinaryArray) -> npt.NDArray[np.bool_]:
+    """Those that :func:`_accepted` would take without a change, unless it is one of the few that it has to look at."""
+    import numpy as np
+
+    from data_tools.kernels.buffers import text_buffers
+    from data_tools.kernels.normal_form import are_clean
+
+    clean = are_clean(*text_buffers(texts.view("large_string")), max_document_bytes)
+    return clean & np.asarray(texts.is_valid())
+
+
+def _documents(records: Records, source: SourceConfig) -> pa.Table:
+    """Records that need no change as rows of the documents table."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from data_tools.kernels.buffers import text_buffers
+    from data_tools.schema import DOCUMENTS
+    from data_tools.text import document_id
+
+    data, offsets = text_buffers(records.text)
+    view, bounds = data.data, offsets.tolist()
+    rows = len(records.text)
+    columns = {
+        "doc_id": pa.array([document_id(view[start:end]) for start, end in pairwise(bounds)], pa.string()),
+        "text": records.text,
+        "source": pa.repeat(pa.scalar(source.name, pa.string()), rows),
+        "source_id": records.source_id,
+        "url": records.url,
+        "language": pa.nulls(rows, pa.string()),
+        "license": pa.repeat(pa.scalar(source.license, pa.string()), rows),
+        "n_bytes": pc.binary_length(records.text),
+        "metadata": records.metadata.cast(DOCUMENTS.field("metadata").type),
+        "cluster_size": pa.nulls(rows, pa.int64()),
+    }
+    return pa.Table.from_arrays([columns[name] for name in DOCUMENTS.names], schema=DOCUMENTS)
+
+
+def _metadata_sizes(metadata: pa.MapArray) -> npt.NDArray[np.int64]:
+    """(records,) characters of all values of each."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    ends = np.concatenate([[0], np.cumsum(np.asarray(pc.utf8_length(metadata.items), dtype=np.int64))])
+    offsets = np.asarray(metadata.offsets)
+    return ends[offsets[1:]] - ends[offsets[:-1]]
 
 
 def _is_blank(raw: bytes) -> bool:

@@ -34,8 +34,8 @@ def killing(function, note):
         return function(*arguments, **options)
     return wrapped
 
-for source in (jsonl.JsonlSource, parquet.ParquetSource):
-    source.read = killing(source.read, lambda self, file: f"{file.name} {file.start}")
+for source, read in ((jsonl.JsonlSource, "read"), (parquet.ParquetSource, "read_columns")):
+    setattr(source, read, killing(getattr(source, read), lambda self, file, *more: f"{file.name} {file.start}"))
 ingest._number_parts = killing(ingest._number_parts, lambda *arguments: "numbering")
 Path.replace = killing(Path.replace, lambda *arguments: "replacing")
 sources = [
