@@ -47,7 +47,8 @@ class DeduplicateConfig(Strict):
     template_documents: int = Field(default=8, ge=0, le=255)
     """A shingle that this many documents have which are no copies of each other is part of a template (a menu, a
     form). Two documents must be as similar without such shingles, too, unless the one that goes has hardly any others.
-    0: they are only compared as a whole."""
+    In an index (`against`, `redis`) the documents that a new one met in a band are counted, so that a template shows
+    only where there are so many. 0: documents are only compared as a whole."""
     min_containment: float | None = Field(default=0.9, gt=0.0, le=1.0)
     """Share of its exact shingles that a longer document has from which on a document is removed (a chapter beside its
     book), whatever `keep` says. Needs `minhash`. Shingles of more than `template_documents` documents are left out of

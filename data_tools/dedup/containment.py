@@ -26,7 +26,7 @@ from data_tools.config import DataRuntime, DeduplicateConfig
 from data_tools.dedup.candidates import BATCH_BYTES, NEAR, Shards, wanted_texts
 from data_tools.dedup.describe import open_array, save_array
 from data_tools.dedup.keep import Records
-from data_tools.dedup.shingles import Shingles, shingle_runs
+from data_tools.dedup.shingles import Shingles, shingle_runs, standing_in
 from data_tools.dedup.sketches import candidate_pairs, in_sketch, sketch_scale
 from data_tools.parallel import map_shards, worker_count
 from data_tools.progress import Progress
@@ -160,13 +160,6 @@ def _verify_pairs(config: DeduplicateConfig, shards: Shards, batch: Path) -> int
         verified[row]["estimated"] = sketch.mean() if len(sketch) else 0.0
     save_array(shards.folder / "contained" / batch.name, verified)
     return len(pairs)
-
-
-def standing_in(part: Shingles, whole: Shingles) -> npt.NDArray[np.bool_]:
-    """Which of the shingles of ``part`` are in ``whole`` (sorted, not empty). A look-up for each: a book is not read
-    from end to end for every chapter."""
-    places = np.minimum(np.searchsorted(whole, part), len(whole) - 1)
-    return np.asarray(whole[places] == part)
 
 
 def settle_parts(

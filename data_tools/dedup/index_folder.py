@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from data_tools.config import DeduplicateConfig
 from data_tools.dedup.index_format import FILES, FORMAT, Match, Parameters, id_key, index_folder, sha256_of
+from data_tools.dedup.index_templates import alike_without_templates
 from data_tools.dedup.minhash import band_keys
-from data_tools.dedup.shingles import Shingles, jaccard
+from data_tools.dedup.shingles import Shingles, jaccard, standing_in
 from data_tools.errors import DataError
 
 #: Of one bucket, so many members are looked at for one document (or as many as it may be compared with, if fewer). A
@@ -88,6 +89,9 @@ class IndexFolder:
             turn &= np.array([found[query] is None for query in queries], dtype=bool)
             exact = self._exact(queries[turn], members[turn], shingles)
             hits = np.flatnonzero(exact >= self._config.min_similarity)
+            hits = hits[
+                self._alike_without_templates(queries[turn][hits], members[turn][hits], (queries, members), shingles)
+            ]
             first = hits[np.unique(queries[turn][hits], return_index=True)[1]]
             names = self._names(members[turn][first])
             for query, name, estimate, similarity in zip(
@@ -181,6 +185,40 @@ class IndexFolder:
             for pair, row in zip(pairs.tolist(), rows.tolist(), strict=True):
                 exact[pair] = jaccard(shingles[queries[pair]], values[offsets[row] : offsets[row + 1]])
         return exact
+
+    def _alike_without_templates(
+        self,
+        queries: npt.NDArray[np.int64],
+        members: npt.NDArray[np.int64],
+        met: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+        shingles: Sequence[Shingles],
+    ) -> npt.NDArray[np.bool_]:
+        """Which pairs are alike in what is no template's, too. ``met``: (queries, members), all candidates."""
+        least = self._config.template_documents
+        alike = np.ones(len(queries), dtype=bool)
+        crowded = np.isin(queries, np.flatnonzero(np.bincount(met[0]) >= least)) if least and len(queries) else ~alike
+        asked = np.isin(met[0], queries[crowded])
+        holders = {query: np.zeros(len(shingles[query]), dtype=np.int64) for query in queries[crowded].tolist()}
+        row_of = {pair: row for row, pair in enumerate(zip(queries.tolist(), members.tolist(), strict=True))}
+        shared: dict[int, tuple[npt.NDArray[np.bool_], int]] = {}
+        of_asked, members_asked = met[0][asked], met[1][asked]
+        for pairs, rows, table in _row_groups(self._shingles, ["shingles"], members_asked):
+            column = table["shingles"].combine_chunks()
+            values, offsets = column.values.to_numpy(), column.offsets.to_numpy()
+            for query, member, row in zip(
+                of_asked[pairs].tolist(), members_asked[pairs].tolist(), rows.tolist(), strict=True
+            ):
+                theirs = values[offsets[row] : offsets[row + 1]]
+                both = standing_in(shingles[query], theirs)
+                holders[query] += both
+                if (query, member) in row_of:
+                    shared[row_of[query, member]] = both, len(theirs)
+        for pair in np.flatnonzero(crowded).tolist():
+            both, size = shared[pair]
+            alike[pair] = alike_without_templates(
+                both, size, holders[int(queries[pair])], least, self._config.min_similarity
+            )
+        return alike
 
     def _names(self, members: npt.NDArray[np.int64]) -> list[str]:
         names = [""] * len(members)

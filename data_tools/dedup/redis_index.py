@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from data_tools.config import DeduplicateConfig
 from data_tools.dedup.index_format import Match, Parameters
+from data_tools.dedup.index_templates import alike_without_templates
 from data_tools.dedup.minhash import estimated_jaccard
-from data_tools.dedup.shingles import Shingles, jaccard
+from data_tools.dedup.shingles import Shingles, jaccard, standing_in
 from data_tools.errors import DataError
 
 ADDRESS = "GROUNDUP_REDIS_URL"
@@ -152,10 +153,23 @@ class RedisIndex:
             return None
         names = sorted(usable)
         estimates = estimated_jaccard(signature, np.stack([usable[name].signature for name in names]))
-        for position in np.argsort(-estimates, kind="stable")[: self._config.max_comparisons].tolist():
-            exact = jaccard(shingles, usable[names[position]].shingles())
-            if exact >= self._config.min_similarity:
-                return Match(names[position], float(estimates[position]), exact, "index-near")
+        best = np.argsort(-estimates, kind="stable")[: self._config.max_comparisons].tolist()
+        least = self._config.template_documents
+        holders: npt.NDArray[np.int64] | None = None
+        for position in best:
+            theirs = usable[names[position]].shingles()
+            exact = jaccard(shingles, theirs)
+            if exact < self._config.min_similarity:
+                continue
+            if least and len(best) >= least:
+                if holders is None:
+                    holders = np.zeros(len(shingles), dtype=np.int64)
+                    for met in best:
+                        holders += standing_in(shingles, usable[names[met]].shingles())
+                shared = standing_in(shingles, theirs)
+                if not alike_without_templates(shared, len(theirs), holders, least, self._config.min_similarity):
+                    continue
+            return Match(names[position], float(estimates[position]), exact, "index-near")
         return None
 
     def _field(self, doc_ids: Sequence[str], name: str) -> list[Any]:

@@ -64,6 +64,15 @@ def jaccard(a: Shingles, b: Shingles) -> float:
     return shared / (len(a) + len(b) - shared)
 
 
+def standing_in(part: Shingles, whole: Shingles) -> npt.NDArray[np.bool_]:
+    """Which of the shingles of ``part`` are in ``whole`` (both sorted). A look-up for each: a book is not read from
+    end to end for every chapter."""
+    if not len(whole):
+        return np.zeros(len(part), dtype=bool)
+    places = np.minimum(np.searchsorted(whole, part), len(whole) - 1)
+    return np.asarray(whole[places] == part)
+
+
 def read_only(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """A view that can't be written to. Arrow's buffers are such views, and a compiled loop is compiled once for them
     and once more for arrays of the other kind, so it is given no others."""

@@ -24,8 +24,8 @@ from data_tools.kernels.minhash import shared_values
 #: first, and in a bucket those that come next to it in keep order.
 ESTIMATES = 1_024
 
-# A document with fewer shingles outside of templates says nothing of its own.
-_LEAST_OWN = 10
+#: A document with fewer shingles outside of templates says nothing of its own.
+LEAST_OWN = 10
 # Shingles are counted in a table of hashed places, twice as many as shingles where that isn't too much memory.
 _MOST_PLACES_BITS = 28
 _A = np.uint64(0x9E3779B97F4A7C15)
@@ -176,7 +176,7 @@ def _alike_without_templates(  # type: ignore[no-untyped-def]
             shared += in_a and in_b
         i += in_a
         j += in_b
-    return own_a < _LEAST_OWN or shared / (own_a + own_b - shared) >= min_similarity
+    return own_a < LEAST_OWN or shared / (own_a + own_b - shared) >= min_similarity
 
 
 @njit(cache=True, nogil=True)

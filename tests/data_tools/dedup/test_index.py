@@ -237,3 +237,32 @@ def test_bytes_for_each_document_beside_signature_and_shingles(tmp_path: Path) -
     files = json.loads((tmp_path / "index.json").read_text())["files"]
     beside = files["bands.parquet"]["bytes"] + files["members.parquet"]["bytes"] - signatures.nbytes
     assert beside / 20_000 <= 256
+
+
+def pages_of_a_site() -> tuple[list[set[int]], list[set[int]], set[int], set[int]]:
+    """Earlier pages that share a menu and later ones, a copy of an earlier one, and a page with the menu only."""
+    menu = set(range(400))
+    pages = [menu | set(range(1_000 * i, 1_000 * i + 50)) for i in range(1, 61)]
+    return pages[:40], pages[40:], pages[3] - {4_000} | {99_999}, menu | {99_998}
+
+
+def check_pages_of_a_site(match: Any) -> None:
+    """``match(config, documents)`` looks documents up among the earlier pages."""
+    earlier, later, copy, nothing_new = pages_of_a_site()
+    found = match({}, described([*later, copy, nothing_new]))
+    assert not any(found[:-2])
+    assert found[-2] is not None and found[-2].representative == described([earlier[3]])[0][0]
+    assert found[-1] is not None
+    # As wholes they are alike.
+    assert all(match({"template_documents": 0}, described(later)))
+
+
+def test_pages_that_share_a_menu_with_earlier_ones_stay(tmp_path: Path) -> None:
+    folder = written(tmp_path / "index", described(pages_of_a_site()[0]))
+
+    def match(rule: dict[str, Any], documents: Documents) -> Any:
+        earlier = open_indexes(configured(folder, **rule), DataRuntime())
+        assert earlier is not None
+        return earlier.match(*documents)
+
+    check_pages_of_a_site(match)

@@ -12,7 +12,13 @@ from datasketch import LeanMinHash, MinHashLSH
 from data_tools.config import DataRuntime, DeduplicateConfig
 from data_tools.dedup.index import EarlierDocuments, open_indexes
 from data_tools.errors import DataError
-from tests.data_tools.dedup.test_index import described, jaccard, overlapping_sets
+from tests.data_tools.dedup.test_index import (
+    check_pages_of_a_site,
+    described,
+    jaccard,
+    overlapping_sets,
+    pages_of_a_site,
+)
 from tests.data_tools.redis_server import free_port, redis_server
 
 redis = pytest.importorskip("redis", reason="the redis package (extra `redis`) isn't installed")
@@ -136,3 +142,14 @@ def test_without_a_server_or_an_address_it_says_so(monkeypatch: pytest.MonkeyPat
     with pytest.raises(DataError, match=f"127.0.0.1:{port}") as caught:
         shared("one")
     assert "secret" not in str(caught.value)
+
+
+def test_pages_that_share_a_menu_with_earlier_ones_stay(address: str) -> None:
+    with shared("yesterday") as earlier:
+        earlier.add(*described(pages_of_a_site()[0]))
+
+    def match(rule: dict[str, Any], documents: Any) -> Any:
+        with shared("today", **rule) as earlier:
+            return earlier.match(*documents)
+
+    check_pages_of_a_site(match)
