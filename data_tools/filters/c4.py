@@ -127,20 +127,18 @@ def _apply(texts: pa.ChunkedArray | pa.Array, variant: str, terminal_punctuation
     import numpy as np
 
     from data_tools.kernels import c4_lines
-    from data_tools.kernels.buffers import text_buffers
+    from data_tools.kernels.blocks import REACH, padded_buffers
     from data_tools.kernels.characters import character_flags
     from data_tools.kernels.punctuation import punctuation_flags
 
-    data, offsets = text_buffers(texts)
-    kept = np.empty(int(offsets[-1] - offsets[0]), dtype=np.uint8)
+    data, offsets = padded_buffers(texts)
+    kept = np.empty(int(offsets[-1] - offsets[0]) + REACH, dtype=np.uint8)
     kept_offsets = np.zeros(len(offsets), dtype=np.int64)
     signals = np.zeros((len(offsets) - 1, 6), dtype=np.int64)
     counts = np.zeros((len(offsets) - 1, len(EDITS)), dtype=np.int64)
     number = {"paper": c4_lines.PAPER, "code": c4_lines.CODE, "datatrove": c4_lines.DATATROVE}[variant]
-    stops = np.zeros(256, dtype=np.bool_)
-    stops[list(b"\n\x0b\x0c\r\x1c\x1d\x1e\xc2\xe2")] = True  # bytes that a line break of str.splitlines begins with
     c4_lines.apply_line_rules(
-        data, offsets, character_flags(), punctuation_flags(), stops, number, _MIN_WORDS[variant],
+        data, offsets, character_flags(), punctuation_flags(), number, _MIN_WORDS[variant],
         terminal_punctuation, kept, kept_offsets, signals, counts,
     )  # fmt: skip
     return kept[: kept_offsets[-1]], kept_offsets, signals, counts

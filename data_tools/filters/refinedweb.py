@@ -73,12 +73,12 @@ def edit_lines(texts: pa.ChunkedArray | pa.Array) -> LineEdits:
     import numpy as np
 
     from data_tools.filters.line_edits import LineEdits, strings
-    from data_tools.kernels.buffers import text_buffers
+    from data_tools.kernels.blocks import REACH, padded_buffers
     from data_tools.kernels.characters import character_flags
     from data_tools.kernels.refinedweb_lines import apply_line_rules
 
-    data, offsets = text_buffers(texts)
-    kept = np.empty(int(offsets[-1] - offsets[0]), dtype=np.uint8)
+    data, offsets = padded_buffers(texts)
+    kept = np.empty(int(offsets[-1] - offsets[0]) + REACH, dtype=np.uint8)
     kept_offsets = np.zeros(len(offsets), dtype=np.int64)
     counts = np.zeros((len(offsets) - 1, len(EDITS)), dtype=np.int64)
     apply_line_rules(data, offsets, character_flags(), kept, kept_offsets, counts)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from data_tools.kernels.buffers import text_buffers
+from data_tools.kernels.blocks import padded_buffers
 from data_tools.kernels.characters import WORD, character_flags, decode
 from data_tools.kernels.line_spans import count_characters
 
@@ -150,7 +150,7 @@ def _signals(data, offsets, flags, syntaxes, out):  # type: ignore[no-untyped-de
 
 def source_code_signals(column: pa.ChunkedArray | pa.Array, syntaxes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """(texts, 4) in the order of ``schema.CODE_SIGNALS``; ``syntaxes`` says how each text writes comments."""
-    data, offsets = text_buffers(column)
+    data, offsets = padded_buffers(column)
     out = np.zeros((len(offsets) - 1, SIGNALS))
     _signals(data, offsets, character_flags(), syntaxes, out)
     return out

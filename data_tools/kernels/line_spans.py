@@ -12,26 +12,23 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from data_tools.kernels.buffers import Bytes, Offsets, text_buffers
+from data_tools.kernels.blocks import BLOCK, address_of, first_bits, load_eight, ones, padded_buffers, within
+from data_tools.kernels.buffers import Bytes, Offsets
 from data_tools.kernels.characters import SPACE, character_flags, decode
 
 _NEWLINE = 0x0A
-# Horner's scheme modulo 2^64 with an odd base, four bytes at a time, and a mixer at the end.
-BASE = np.uint64(0xD1342543DE82EF95)
-BASE_2 = np.uint64(pow(0xD1342543DE82EF95, 2, 2**64))
-BASE_3 = np.uint64(pow(0xD1342543DE82EF95, 3, 2**64))
-BASE_4 = np.uint64(pow(0xD1342543DE82EF95, 4, 2**64))
-_ONES = np.uint64((1 + sum(pow(0xD1342543DE82EF95, n, 2**64) for n in (1, 2, 3))) % 2**64)
+# A hash takes eight bytes at a time, and a mixer at the end.
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _HALF = np.uint64(32)
-# Positions are unsigned in the innermost loops: numba looks at every signed index, whether it counts from the end.
-_ZERO, _ONE, _TWO, _THREE, _FOUR = (np.uint64(number) for number in range(5))
+_ONES = np.uint64(0xFFFFFFFFFFFFFFFF)
+_ZERO, _EIGHT, _64 = np.uint64(0), np.uint64(8), np.uint64(64)
 
 
 class LineSpans(NamedTuple):
     """Lines ``first[i]`` to ``first[i + 1]`` are those of text ``i``, split at ``\\n``; an empty text has one."""
 
-    data: Bytes
+    data: Bytes  # with the room behind it that kernels.blocks asks for
     offsets: Offsets
     first: npt.NDArray[np.int64]  # (texts + 1,)
     starts: npt.NDArray[np.int64]  # (lines,) bytes in data
@@ -44,7 +41,7 @@ class LineSpans(NamedTuple):
 
 def find_lines(column: pa.ChunkedArray | pa.Array, stripped: bool) -> LineSpans:
     """The lines of every text, without the white space around them if they are to be ``stripped``."""
-    data, offsets = text_buffers(column)
+    data, offsets = padded_buffers(column)
     texts = len(offsets) - 1
     breaks = np.flatnonzero(data[offsets[0] : offsets[-1]] == _NEWLINE) + offsets[0]
     room = len(breaks) + texts
@@ -72,37 +69,28 @@ def mix(value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def polynomial(data, start, end):  # type: ignore[no-untyped-def]
-    """The sum of ``(byte + 1) * BASE**(bytes behind it)`` over ``data[start:end]``, modulo 2^64."""
-    value = _ZERO
-    position, stop = np.uint64(start), np.uint64(end)
-    while position + _FOUR <= stop:
-        value = value * BASE_4 + (
-            np.uint64(data[position]) * BASE_3
-            + np.uint64(data[position + _ONE]) * BASE_2
-            + np.uint64(data[position + _TWO]) * BASE
-            + np.uint64(data[position + _THREE])
-            + _ONES
-        )
-        position += _FOUR
-    while position < stop:
-        value = value * BASE + np.uint64(data[position]) + _ONE
-        position += _ONE
-    return value
-
-
-@njit(cache=True, nogil=True)
 def hash_bytes(data, start, end):  # type: ignore[no-untyped-def]
     """64 bits that stand for ``data[start:end]``."""
-    return mix(polynomial(data, start, end))
+    at, left = address_of(data) + np.uint64(start), np.uint64(end - start)
+    value = left * _MIX  # zeros at the end fill up the last eight
+    while left > _EIGHT:
+        value = (value ^ load_eight(at)) * _FACTOR
+        value ^= value >> _HALF
+        at += _EIGHT
+        left -= _EIGHT
+    if left:
+        value = (value ^ (load_eight(at) & (_ONES >> (_64 - _EIGHT * left)))) * _FACTOR
+    return mix(value)
 
 
 @njit(cache=True, nogil=True)
 def count_characters(data, start, end):  # type: ignore[no-untyped-def]
     """Code points in ``data[start:end]``: the bytes that don't go on with one."""
-    count = 0
-    for position in range(np.uint64(start), np.uint64(end)):
-        count += int((data[position] & 0xC0) != 0x80)
+    base = address_of(data)
+    count = end - start
+    for position in range(start, end, BLOCK):
+        continuing = within(base + np.uint64(position), 0x80, 0xBF) & first_bits(end - position)
+        count -= np.int64(ones(continuing))
     return count
 
 

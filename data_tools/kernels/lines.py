@@ -15,6 +15,7 @@ from data_tools.kernels.repetition import repeated_segments, table_size
 
 SIGNALS = 4
 
+_EVERY = np.bool_(False)  # the first of equal lines doesn't count; no literal, which would be compiled for itself
 _QUOTES = (0x22, 0x27, 0x2019, 0x201D)
 
 
@@ -41,7 +42,7 @@ def _signals(data, words, endings, shortest, first, starts, ends, chars, blank, 
             out[text, 0] = punctuated / lines
             out[text, 1] = short / lines
             _, _, _, repeated_chars = repeated_segments(
-                hashes, chars, blank, first[text], first[text + 1], False, table
+                hashes, chars, blank, first[text], first[text + 1], _EVERY, table
             )
             out[text, 2] = repeated_chars / (text_chars[text] - newlines)
         if newlines:

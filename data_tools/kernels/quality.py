@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from data_tools.kernels.blocks import BLOCK, address_of, equal, load_eight, trailing_zeros, within
 from data_tools.kernels.characters import MARK, WORD, character_flags, decode
 from data_tools.kernels.line_spans import skip_space, skip_space_back
 from data_tools.kernels.word_spans import HAS_LETTER, HAS_LETTER_OR_DIGIT, HAS_OTHER_THAN_SYMBOLS, HAS_SYMBOL, WordSpans
@@ -14,37 +15,45 @@ PAPER, DATATROVE, DCLM = 0, 1, 2
 
 SIGNALS = 8
 
-_ONE = np.uint64(1)
+_ZERO, _ONE = np.uint64(0), np.uint64(1)
+_ANY_CASE = np.uint64(0x20202020)
 
 _NEWLINE, _RETURN, _HASH, _DOT, _BLANK = 0x0A, 0x0D, 0x23, 0x2E, 0x20
 
 
+# A key for each stop word: its bytes, the first lowest, and above them how many they are. A multiplication sends each
+# to a place of its own in a table.
+_STOP_WORDS = (b"the", b"be", b"to", b"of", b"and", b"that", b"have", b"with")
+_LENGTH_SHIFT, _PLACE_SHIFT = np.uint64(32), np.uint64(60)
+
+
+def _tables() -> tuple[np.uint64, npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """The multiplier, and by place: the stop word's key, and a bit for it."""
+    words = [int.from_bytes(word, "little") | len(word) << 32 for word in _STOP_WORDS]
+    multiplier = 0x9E3779B97F4A7C15
+    while len({(word * multiplier % 2**64) >> 60 for word in words}) < len(words):
+        multiplier = (multiplier * 0xD1342543DE82EF95 + 2) % 2**64
+    keys, bits = np.zeros(16, dtype=np.uint64), np.zeros(16, dtype=np.int64)
+    for number, word in enumerate(words):
+        place = (word * multiplier % 2**64) >> 60
+        keys[place], bits[place] = word, 1 << number
+    return np.uint64(multiplier), keys, bits
+
+
+_MULTIPLIER, _KEYS, _STOP_BITS = _tables()
+
+
 @njit(cache=True, nogil=True)
-def _stop_word(data, start, end, fold):  # type: ignore[no-untyped-def]
-    """Which stop word stands in these bytes: a bit of its own for each of the eight, 0 if none."""
-    length = end - start
-    if length < 2 or length > 4:
-        return 0
-    value = (np.int64(data[start]) << 8) | np.int64(data[start + 1])
-    case = 0x2020
-    if length > 2:
-        value = (value << 8) | np.int64(data[start + 2])
-        case = 0x202020
-    if length > 3:
-        value = (value << 8) | np.int64(data[start + 3])
-        case = 0x20202020
-    if fold:
-        value |= case  # lower case; only a letter can become one of a to z by this bit
-    return (
-        np.int64(value == 0x746865)  # the
-        | np.int64(value == 0x6265) << 1  # be
-        | np.int64(value == 0x746F) << 2  # to
-        | np.int64(value == 0x6F66) << 3  # of
-        | np.int64(value == 0x616E64) << 4  # and
-        | np.int64(value == 0x74686174) << 5  # that
-        | np.int64(value == 0x68617665) << 6  # have
-        | np.int64(value == 0x77697468) << 7  # with
-    )
+def _stop_word(address, length, case):  # type: ignore[no-untyped-def]
+    """Which stop word stands in these bytes: a bit of its own for each of the eight, 0 if none.
+
+    ``case`` is 0x20202020 if it doesn't matter (only a letter can become one of a to z by this bit), 0 if it does.
+    """
+    # The mask of longer words is 0, as is what their key begins with.
+    mask = (_ONE << np.uint64(8 * length)) - _ONE if length <= 4 else _ZERO
+    key = ((load_eight(address) | case) & mask) | (np.uint64(length) << _LENGTH_SHIFT)
+    place = (key * _MULTIPLIER) >> _PLACE_SHIFT
+    return _STOP_BITS[place] if _KEYS[place] == key else 0
 
 
 @njit(cache=True, nogil=True)
@@ -77,25 +86,29 @@ def _ends_with_ellipsis(data, start, end, definition):  # type: ignore[no-untype
 
 
 @njit(cache=True, nogil=True)
-def _next_stop(data, start, end, stops):  # type: ignore[no-untyped-def]
+def _next_stop(data, start, end, definition):  # type: ignore[no-untyped-def]
     """Where the next byte stands that there is something to look at; ``end`` if there is none."""
-    position, stop = np.uint64(start), np.uint64(end)
-    while position < stop and not stops[data[position]]:
-        position += _ONE
-    return np.int64(position)
+    base = address_of(data)
+    for position in range(start, end, BLOCK):
+        address = base + np.uint64(position)
+        stops = equal(address, _HASH) | equal(address, _DOT) | equal(address, 0xE2)
+        if definition == DATATROVE:
+            stops |= within(address, _NEWLINE, _RETURN) | within(address, 0x1C, 0x1E) | equal(address, 0xC2)
+        else:
+            stops |= equal(address, _NEWLINE)
+        if stops:
+            return min(position + np.int64(trailing_zeros(stops)), end)
+    return end
 
 
 @njit(cache=True, nogil=True)
-def _scan(data, start, end, flags, stops, definition):  # type: ignore[no-untyped-def]
-    """Lines, lines that begin with a bullet, lines that end with an ellipsis, hash signs, ellipses.
-
-    ``stops`` says of each byte whether there is anything to look at: nearly all are passed over.
-    """
+def _scan(data, start, end, flags, definition):  # type: ignore[no-untyped-def]
+    """Lines, lines that begin with a bullet, lines that end with an ellipsis, hash signs, ellipses."""
     lines, bullets, ellipsis_lines, hashes, ellipses = 0, 0, 0, 0, 0
     spaced_from = start  # where the next ". . ." may begin: behind the last
     line_start = position = start
     while True:
-        position = _next_stop(data, position, end, stops)
+        position = _next_stop(data, position, end, definition)
         size = 0  # of the line break, if it is one
         if position < end:
             byte = data[position]
@@ -165,14 +178,16 @@ def _bare_stop_word(data, start, end, flags):  # type: ignore[no-untyped-def]
         if flags[code] & (WORD | MARK):
             break
         end = position
-    return _stop_word(data, start, end, True)
+    return _stop_word(address_of(data) + np.uint64(start), end - start, _ANY_CASE)
 
 
 @njit(cache=True, nogil=True)
-def _signals(data, offsets, flags, stops, definition, first, starts, ends, chars, kinds, out):  # type: ignore[no-untyped-def]
+def _signals(data, offsets, flags, definition, first, starts, ends, chars, kinds, out):  # type: ignore[no-untyped-def]
+    base = address_of(data)
+    case = _ZERO if definition == DATATROVE else _ANY_CASE
     for text in range(len(offsets) - 1):
         lines, bullets, ellipsis_lines, hashes, ellipses = _scan(
-            data, offsets[text], offsets[text + 1], flags, stops, definition
+            data, offsets[text], offsets[text + 1], flags, definition
         )
         words = first[text + 1] - first[text]
         counted, length, with_letter, stop_words = 0, 0, 0, 0
@@ -180,13 +195,13 @@ def _signals(data, offsets, flags, stops, definition, first, starts, ends, chars
         for word in range(first[text], first[text + 1]):
             kind = kinds[word]
             with_letter += kind & HAS_LETTER
-            if kind & HAS_OTHER_THAN_SYMBOLS or definition != DATATROVE:
-                counted += 1
-                length += chars[word]
+            counts = int(kind & HAS_OTHER_THAN_SYMBOLS != 0 or definition != DATATROVE)
+            counted += counts
+            length += counts * chars[word]
             if definition == PAPER and kind & HAS_SYMBOL:
                 found |= _bare_stop_word(data, starts[word], ends[word], flags)
-            elif ends[word] - starts[word] <= 4:
-                bit = _stop_word(data, starts[word], ends[word], definition != DATATROVE)
+            else:
+                bit = _stop_word(base + np.uint64(starts[word]), ends[word] - starts[word], case)
                 found |= bit
                 stop_words += bit != 0
         if definition == DCLM:
@@ -209,10 +224,8 @@ def _signals(data, offsets, flags, stops, definition, first, starts, ends, chars
 def quality_signals(words: WordSpans, definition: int) -> npt.NDArray[np.float64]:
     """(texts, 8) in the order of ``schema.GOPHER_SIGNALS``."""
     out = np.zeros((len(words.offsets) - 1, SIGNALS))
-    stops = np.zeros(256, dtype=np.bool_)
-    stops[list(b"\n#.\xe2" + (b"\x0b\x0c\r\x1c\x1d\x1e\xc2" if definition == DATATROVE else b""))] = True
     _signals(
-        words.data, words.offsets, character_flags(), stops, definition,
+        words.data, words.offsets, character_flags(), definition,
         words.first, words.starts, words.ends, words.chars, words.kinds, out,
     )  # fmt: skip
     return out

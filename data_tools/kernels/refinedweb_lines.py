@@ -120,8 +120,8 @@ def _cut_phrases(data, start, end, flags):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def apply_line_rules(data, offsets, flags, kept, kept_offsets, counts):  # type: ignore[no-untyped-def]
-    """Write what stays of the texts to ``kept`` (as large as all of them), where each of them begins to
-    ``kept_offsets``; fill ``counts`` (texts, 5)."""
+    """Write what stays of the texts to ``kept`` (as large as all of them, and ``blocks.REACH``), where each of them
+    begins to ``kept_offsets``; fill ``counts`` (texts, 5)."""
     write = np.int64(0)
     for text in range(len(offsets) - 1):
         kept_offsets[text] = write
@@ -157,7 +157,7 @@ def apply_line_rules(data, offsets, flags, kept, kept_offsets, counts):  # type:
                 if _is_counter(kept, begin, tail, flags):
                     counts[text, COUNTER] += 1
                     continue
-                words, _ = count_words(kept, begin, tail, flags)
+                words = count_words(kept, begin, tail, flags)
                 if words < 2:
                     counts[text, FEW_WORDS] += 1
                     continue

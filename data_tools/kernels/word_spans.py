@@ -17,9 +17,18 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from data_tools.kernels.buffers import Bytes, Offsets, text_buffers
+from data_tools.kernels.blocks import (
+    BLOCK,
+    address_of,
+    equal,
+    first_bits,
+    padded_buffers,
+    trailing_zeros,
+    within,
+)
+from data_tools.kernels.buffers import Bytes, Offsets
 from data_tools.kernels.characters import ALPHA, MARK, SPACE, UNSEGMENTED, WORD, character_flags, decode
-from data_tools.kernels.line_spans import BASE, polynomial
+from data_tools.kernels.line_spans import hash_bytes
 from data_tools.kernels.punctuation import SYMBOL, punctuation_flags
 
 HAS_LETTER = 1
@@ -33,20 +42,20 @@ _MARK = 16
 _JOINER = 32  # inside a word: apostrophes and the hyphen
 _ALONE = 64
 
-_ZERO, _ONE = np.uint64(0), np.uint64(1)
+_ONE = np.uint64(1)
 
 
 class WordSpans(NamedTuple):
     """Words ``first[i]`` to ``first[i + 1]`` are those of text ``i``."""
 
-    data: Bytes
+    data: Bytes  # with the room behind it that kernels.blocks asks for
     offsets: Offsets
     first: npt.NDArray[np.int64]  # (texts + 1,)
     starts: npt.NDArray[np.int64]  # (words,) bytes in data
     ends: npt.NDArray[np.int64]
     chars: npt.NDArray[np.int32]  # length in characters
     kinds: npt.NDArray[np.uint8]  # HAS_..., or-ed
-    polynomials: npt.NDArray[np.uint64]  # of their bytes: see line_spans.polynomial
+    hashes: npt.NDArray[np.uint64]  # of their bytes: line_spans.hash_bytes
 
     def counts(self) -> npt.NDArray[np.int64]:
         """(texts,) words of each."""
@@ -55,7 +64,7 @@ class WordSpans(NamedTuple):
 
 def find_words(column: pa.ChunkedArray | pa.Array, definition: str) -> WordSpans:
     """The words of every text by the definition called ``definition``."""
-    data, offsets = text_buffers(column)
+    data, offsets = padded_buffers(column)
     texts = len(offsets) - 1
     # A word of one byte needs a byte between it and the next; those that need none have three. (Memory is taken by
     # touching it: what stays unused costs nothing.)
@@ -63,10 +72,10 @@ def find_words(column: pa.ChunkedArray | pa.Array, definition: str) -> WordSpans
     first = np.zeros(texts + 1, dtype=np.int64)
     starts, ends = np.empty(room, dtype=np.int64), np.empty(room, dtype=np.int64)
     chars, kinds = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.uint8)
-    sums = np.empty(room, dtype=np.uint64)
+    hashes = np.empty(room, dtype=np.uint64)
     kernel = {"whitespace": _whitespace_words, "unicode-words": _unicode_words}[definition]
-    count = kernel(data, offsets, _character_kinds(), first, starts, ends, chars, kinds, sums)
-    return WordSpans(data, offsets, first, starts[:count], ends[:count], chars[:count], kinds[:count], sums[:count])
+    count = kernel(data, offsets, _character_kinds(), first, starts, ends, chars, kinds, hashes)
+    return WordSpans(data, offsets, first, starts[:count], ends[:count], chars[:count], kinds[:count], hashes[:count])
 
 
 @lru_cache(maxsize=1)
@@ -88,53 +97,73 @@ def _character_kinds() -> npt.NDArray[np.uint8]:
 
 
 @njit(cache=True, nogil=True)
-def _whitespace_words(data, offsets, table, first, starts, ends, chars, kinds, polynomials):  # type: ignore[no-untyped-def]
+def _whitespace_words(data, offsets, table, first, starts, ends, chars, kinds, hashes):  # type: ignore[no-untyped-def]
+    """Words in ASCII are read off the bits of blocks, others character by character."""
+    base = address_of(data)
     count = 0
     for text in range(len(offsets) - 1):
         first[text] = count
-        position, end = np.uint64(offsets[text]), np.uint64(offsets[text + 1])
+        position, end = offsets[text], offsets[text + 1]
         while position < end:
-            start = position
+            address = base + np.uint64(position)
+            foreign = within(address, 0x80, 0xFF)
+            limit = min(end - position, BLOCK, np.int64(trailing_zeros(foreign)))
+            letters = within(address, 0x61, 0x7A) | within(address, 0x41, 0x5A)
+            digits = within(address, 0x30, 0x39)
+            symbols = ~(letters | digits | equal(address, 0x5F))
+            space = equal(address, 0x20) | within(address, 0x09, 0x0D) | within(address, 0x1C, 0x1F)
+            inside = ~space & first_bits(limit)
+            begins = inside & ~(inside << _ONE)
+            finished = ~inside & (inside << _ONE)
+            if limit < end - position and limit < BLOCK:  # the last word may go on with the character at the limit
+                finished &= first_bits(limit)
+            while finished:
+                start, stop = trailing_zeros(begins), trailing_zeros(finished)
+                begins &= begins - _ONE
+                finished &= finished - _ONE
+                span = ((_ONE << stop) - _ONE) & ~((_ONE << start) - _ONE)
+                kind = np.uint8(0)
+                if letters & span:
+                    kind |= np.uint8(HAS_LETTER | HAS_LETTER_OR_DIGIT | HAS_OTHER_THAN_SYMBOLS)
+                if digits & span:
+                    kind |= np.uint8(HAS_LETTER_OR_DIGIT | HAS_OTHER_THAN_SYMBOLS)
+                if symbols & span:
+                    kind |= np.uint8(HAS_SYMBOL)
+                starts[count], ends[count] = position + np.int64(start), position + np.int64(stop)
+                chars[count], kinds[count] = np.int64(stop - start), kind
+                hashes[count] = hash_bytes(data, starts[count], ends[count])
+                count += 1
+            # The next block begins with the word that this one cuts.
+            step = np.int64(trailing_zeros(begins)) if begins else limit
+            position += step
+            if step and limit == BLOCK:
+                continue
+            # One word that isn't ASCII, or is as long as a block, and what is about it.
+            start_of_word = position
             kind = np.uint8(0)
             extra = 0  # bytes beyond one a character
-            value = _ZERO
             while position < end:
-                byte = data[position]
-                if byte < 0x80:
-                    found = table[byte]
-                    if found & _SPACE:
+                code, size = decode(data, position)
+                found = table[code]
+                if found & _SPACE:
+                    if position > start_of_word:
                         break
-                    value = value * BASE + np.uint64(byte) + _ONE
-                    position += _ONE
+                    start_of_word += size
                 else:
-                    code, size = decode(data, np.int64(position))
-                    found = table[code]
-                    if found & _SPACE:
-                        break
-                    for _ in range(size):
-                        value = value * BASE + np.uint64(data[position]) + _ONE
-                        position += _ONE
+                    kind |= found
                     extra += size - 1
-                kind |= found
-            if position > start:
-                starts[count], ends[count] = start, position
-                chars[count], kinds[count] = np.int64(position - start) - extra, kind & _KINDS
-                polynomials[count] = value
+                position += size
+            if position > start_of_word:
+                starts[count], ends[count] = start_of_word, position
+                chars[count], kinds[count] = position - start_of_word - extra, kind & _KINDS
+                hashes[count] = hash_bytes(data, start_of_word, position)
                 count += 1
-            while position < end:
-                code = np.int64(data[position])
-                size = 1
-                if code >= 0x80:
-                    code, size = decode(data, np.int64(position))
-                if not table[code] & _SPACE:
-                    break
-                position += np.uint64(size)
     first[len(offsets) - 1] = count
     return count
 
 
 @njit(cache=True, nogil=True)
-def _unicode_words(data, offsets, table, first, starts, ends, chars, kinds, polynomials):  # type: ignore[no-untyped-def]
+def _unicode_words(data, offsets, table, first, starts, ends, chars, kinds, hashes):  # type: ignore[no-untyped-def]
     count = 0
     for text in range(len(offsets) - 1):
         first[text] = count
@@ -155,7 +184,7 @@ def _unicode_words(data, offsets, table, first, starts, ends, chars, kinds, poly
                 or (found & _JOINER and not joiner and not alone)
             ):
                 ends[count], chars[count], kinds[count] = word_end, length, kind & _KINDS
-                polynomials[count] = polynomial(data, starts[count], word_end)
+                hashes[count] = hash_bytes(data, starts[count], word_end)
                 count += 1
                 length, joiner = 0, False
             if letter:
@@ -177,7 +206,7 @@ def _unicode_words(data, offsets, table, first, starts, ends, chars, kinds, poly
             position += size
         if length:
             ends[count], chars[count], kinds[count] = word_end, length, kind & _KINDS
-            polynomials[count] = polynomial(data, starts[count], word_end)
+            hashes[count] = hash_bytes(data, starts[count], word_end)
             count += 1
     first[len(offsets) - 1] = count
     return count
