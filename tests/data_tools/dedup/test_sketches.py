@@ -113,10 +113,7 @@ def test_candidates_are_those_of_a_plain_search(
 
 def test_the_best_candidates_of_each_part(tmp_path: Path) -> None:
     # Documents 1, 2, ... have more and more of document 0.
-    sketches = [
-        set(range(100)),
-        *(set(range(94 + i)) | set(range(1_000 * (i + 1), 1_000 * (i + 1) + 50)) for i in range(6)),
-    ]
+    sketches = [set(range(100)), *(set(range(93 + i)) | set(range(1_000 * i, 1_000 * i + 50)) for i in range(1, 7))]
     of = np.repeat(np.arange(7), [len(one) for one in sketches])
     hashes = np.array([one for sketch in sketches for one in sorted(sketch)], dtype=np.uint64)
     write_sketches(tmp_path / "0.parquet", of, np.where(of, 500, 300), hashes)
