@@ -53,7 +53,7 @@ def settings(raw: Path) -> dict[str, dict[str, Any]]:
         "annotate": dict.fromkeys(_MEASURED, True),
         "select": {"language": None, "gopher_quality": {"min_words": 30}, "quality": {"min_score": 0.01}},
         "clean": {"lines": ["refinedweb"], "personal_data": {"emails": True}},
-        "deduplicate": {"lines": {"min_chars": 20}, "index": True},
+        "deduplicate": {"lines": {"min_chars": 20}, "index": True, "containment_min_shingles": 100},
         "decontaminate": {
             "benchmarks": [{"name": "exam", "path": str(raw / "exam.jsonl")}],
             "rule": "gpt3",
@@ -65,7 +65,8 @@ def settings(raw: Path) -> dict[str, dict[str, Any]]:
 
 
 def make_corpus(raw: Path, seed: int = 3) -> None:
-    """Three sources in several files, with near and exact copies, menus, addresses, broken records, exam questions."""
+    """Three sources in several files, with near and exact copies, parts and wholes, menus, addresses, broken records,
+    exam questions."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -85,6 +86,7 @@ def make_corpus(raw: Path, seed: int = 3) -> None:
         texts[i * 7] += "\n" + question + "\n" + sentence(60)
     texts += [original + "\n" + sentence(6) for original in texts[:90]]
     texts += texts[100:130]
+    texts += ["\n\n".join(texts[i : i + 4]) for i in range(200, 240, 4)]
     texts += ["too short"] * 3
     for i in range(0, len(texts), 9):
         texts[i] += "\nHome | Products | Imprint | All rights reserved here"

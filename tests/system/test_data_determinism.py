@@ -37,6 +37,7 @@ def _it_proves_something(counters: dict[str, dict[str, int]], tree: dict[str, st
     assert counters["select"]["removed"] > 0
     assert counters["deduplicate"]["removed.near-duplicate"] > 20
     assert counters["deduplicate"]["removed.exact-duplicate"] > 10
+    assert counters["deduplicate"]["removed.contained-duplicate"] > 20
     for stage in ("clean", "deduplicate", "decontaminate"):
         assert any(name.startswith(f"{stage}/edits/") for name in tree), stage
     assert any(name.startswith("deduplicate/index/") for name in tree)
