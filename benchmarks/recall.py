@@ -135,7 +135,9 @@ def _deduplicate(pairs: list[tuple[str, str, float]], scratch: Path) -> tuple[li
             writer.add({**row, "n_bytes": len(text.encode()), "metadata": []}, len(text))
     out = scratch / "deduplicated"
     out.mkdir()
-    config = DeduplicateConfig(min_similarity=SIMILARITY, bands=BANDS, rows=ROWS, shingle_words=SHINGLE_WORDS)
+    config = DeduplicateConfig(
+        min_similarity=SIMILARITY, bands=BANDS, rows=ROWS, shingle_words=SHINGLE_WORDS, min_containment=None
+    )
     deduplicate.run(config, {"documents": scratch / "planted"}, out, no_progress, DataRuntime(workers=1))
     representative = {
         row["doc_id"]: row["representative"]

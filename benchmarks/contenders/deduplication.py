@@ -22,7 +22,8 @@ def groundup(spec: dict[str, Any]) -> Contender:
     from data_tools.config import DataRuntime, DeduplicateConfig
     from data_tools.stages import deduplicate
 
-    config = DeduplicateConfig(min_similarity=SIMILARITY)
+    # Parts of longer documents are what no peer looks for.
+    config = DeduplicateConfig(min_similarity=SIMILARITY, min_containment=None)
     scratch = Path(spec["scratch"])
     decided = 0.0
 
