@@ -9,8 +9,8 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -134,7 +134,7 @@ def _begin_or_go_on(groups: list[_Group], ledger: Path, unfinished: Path, out: P
     """Keep what an interrupted run has finished, if it was about the very same groups; else clear the place."""
     from data_tools.atomic_file import write_json
 
-    described = [(group.source.name, [list(astuple(file)) for file in group.files]) for group in groups]
+    described = [(group.source.name, [list(vars(file).values()) for file in group.files]) for group in groups]
     plan = {"groups": hashlib.sha256(json.dumps(described).encode()).hexdigest()}
     path = ledger / "plan.json"
     if path.exists() and json.loads(path.read_bytes()) == plan:
@@ -155,6 +155,9 @@ def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, 
 
     name = group.source.name
     source = open_source(group.source, runtime, config.max_document_bytes)
+    read: Callable[[SourceFile], Iterator[Item]] = source.read
+    if isinstance(source, ColumnarSource) and config.normalization != "ftfy":
+        read = partial(source.read_columns, find_clean=partial(_find_clean, config.max_document_bytes))
     counts: Counter[str] = Counter()
     documents_in = documents_out = bytes_out = 0
     # What a killed worker left here is overwritten, part by part; how many count is in the result.
@@ -166,11 +169,7 @@ def _ingest_group(config: IngestConfig, runtime: DataRuntime, unfinished: Path, 
         for file in group.files:
             counts["bytes_in"] += file.size
             counts[f"source.{name}.bytes_in"] += file.size
-            if isinstance(source, ColumnarSource) and config.normalization != "ftfy":
-                items: Iterator[Any] = source.read_columns(file, partial(_find_clean, config.max_document_bytes))
-            else:
-                items = source.read(file)
-            for item in _guarded(items):
+            for item in _guarded(read(file)):
                 if isinstance(item, Records):
                     table = _documents(item, group.source)
                     sizes = np.asarray(table["n_bytes"])

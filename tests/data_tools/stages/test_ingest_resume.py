@@ -35,7 +35,7 @@ def killing(function, note):
     return wrapped
 
 for source, read in ((jsonl.JsonlSource, "read"), (parquet.ParquetSource, "read_columns")):
-    setattr(source, read, killing(getattr(source, read), lambda self, file, *more: f"{file.name} {file.start}"))
+    setattr(source, read, killing(getattr(source, read), lambda self, file: f"{file.name} {file.start}"))
 ingest._number_parts = killing(ingest._number_parts, lambda *arguments: "numbering")
 Path.replace = killing(Path.replace, lambda *arguments: "replacing")
 sources = [
