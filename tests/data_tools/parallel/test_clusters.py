@@ -127,3 +127,4 @@ def test_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert ray.is_initialized(), "a connection of others stays open"
     finally:
         ray.shutdown()
+        signal.signal(signal.SIGTERM, terminate)  # Ray's own would end this process at the next one
