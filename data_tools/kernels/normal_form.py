@@ -25,7 +25,8 @@ LONG_OR_EMPTY = 32  # for columns: longer than allowed, or without a byte
 # All of the alphabets and the emoji. Ideographs beyond count as COMPOSE, so that somebody else looks at them.
 _KNOWN = 0x20000
 _NEWLINES = (0x85, 0x2028, 0x2029)
-_BLOCK = np.uint64(64)
+# Wide enough for the fast loops to get going; within a block with other characters than ASCII each byte is looked at.
+_BLOCK = np.uint64(128)
 
 
 @lru_cache(maxsize=1)
@@ -116,13 +117,18 @@ def _all_steps(data, offsets, longest, characters, out):  # type: ignore[no-unty
             out[i] = _steps(data, np.uint64(offsets[i]), np.uint64(offsets[i + 1]), characters)
 
 
+def _steps_of(data: Bytes, offsets: Offsets, longest: int) -> npt.NDArray[np.uint8]:
+    # Arrays that may be written to are another type, for which Numba would compile once more.
+    data, offsets = data.view(), offsets.view()
+    data.flags.writeable = offsets.flags.writeable = False
+    steps = np.empty(len(offsets) - 1, dtype=np.uint8)
+    _all_steps(data, offsets, longest, normal_form_characters(), steps)
+    return steps
+
+
 def steps_needed(raw: bytes) -> int:
     """Which steps of a normalization may change a text (in valid UTF-8): the flags above, or-ed together."""
-    # As a column (read-only too, as Arrow's are): for other types Numba would compile a second time.
-    offsets, steps = np.array([0, len(raw)]), np.empty(1, dtype=np.uint8)
-    offsets.setflags(write=False)
-    _all_steps(np.frombuffer(raw, dtype=np.uint8), offsets, len(raw), normal_form_characters(), steps)
-    return int(steps[0])
+    return int(_steps_of(np.frombuffer(raw, dtype=np.uint8), np.array([0, len(raw)]), len(raw))[0])
 
 
 def are_clean(data: Bytes, offsets: Offsets, longest: int) -> npt.NDArray[np.bool_]:
@@ -132,8 +138,7 @@ def are_clean(data: Bytes, offsets: Offsets, longest: int) -> npt.NDArray[np.boo
     Args:
         data, offsets: as of :func:`data_tools.kernels.buffers.text_buffers`; not checked to be UTF-8.
     """
-    steps = np.empty(len(offsets) - 1, dtype=np.uint8)
-    _all_steps(data, offsets, longest, normal_form_characters(), steps)
+    steps = _steps_of(data, offsets, longest)
     for index in np.flatnonzero(steps == COMPOSE):
         text = data[offsets[index] : offsets[index + 1]].tobytes().decode()
         if unicodedata.is_normalized("NFC", text):
