@@ -129,27 +129,27 @@ def _print_story(story: Story, all_checks: bool) -> None:
     console.print()
     for step in story.steps:
         style = "" if step.stays else "bold red"
-        console.print(Text.assemble((f"{step.stage:<13}", "bold"), (clean(step.outcome), style)))
+        console.print(Text.assemble((f"{step.stage:<15}", "bold"), (clean(step.outcome), style)))
         shown = [check for check in step.checks if all_checks or check.failed]
         for check in shown:
             value = show_number(check.value) if isinstance(check.value, int | float) else str(check.value)
-            line = f"{'':<13}{check.signal:<28} {value:>10}   wanted {check.wanted}"
+            line = f"{'':<15}{check.signal:<28} {value:>10}   wanted {check.wanted}"
             console.print(
                 Text(f"{line:<80} {check.reason}" if check.failed else line, style="" if check.failed else "dim")
             )
         if len(shown) < len(step.checks):
             passed = sum(not check.failed for check in step.checks)
-            console.print(Text(f"{'':<13}{passed} of {len(step.checks)} tests passed (--all shows them)", style="dim"))
+            console.print(Text(f"{'':<15}{passed} of {len(step.checks)} tests passed (--all shows them)", style="dim"))
         for line in step.details:
-            console.print(Text(f"{'':<13}{clean(line)}", style="dim"))
+            console.print(Text(f"{'':<15}{clean(line)}", style="dim"))
         if step.pair is not None:
             pair = step.pair
-            console.print(Text(f"{'':<13}this one: {clean(pair.beginning)}"))
-            console.print(Text(f"{'':<13}that one: {clean(pair.representative_beginning)}"))
+            console.print(Text(f"{'':<15}this one: {clean(pair.beginning)}"))
+            console.print(Text(f"{'':<15}that one: {clean(pair.representative_beginning)}"))
             if pair.parts_at:
-                console.print(Text(f"{'':<13}they part at character {pair.parts_at:,}:", style="dim"))
-                console.print(Text(f"{'':<13}this one: {clean(pair.difference)}"))
-                console.print(Text(f"{'':<13}that one: {clean(pair.representative_difference)}"))
+                console.print(Text(f"{'':<15}they part at character {pair.parts_at:,}:", style="dim"))
+                console.print(Text(f"{'':<15}this one: {clean(pair.difference)}"))
+                console.print(Text(f"{'':<15}that one: {clean(pair.representative_difference)}"))
 
 
 def _print_quarantined(row: Mapping[str, Any]) -> None:
