@@ -39,7 +39,7 @@ def normal_form_characters() -> npt.NDArray[np.uint16]:
         if len(parts) == 2 and parts[0][0] != "<":
             # The second can melt into what stands before it (NFC_Quick_Check=Maybe, and a few that never do).
             table[int(parts[1], 16)] |= COMPOSE << 8
-        if not unicodedata.is_normalized("NFC", character) or 0xD800 <= code < 0xE000:
+        if not unicodedata.is_normalized("NFC", character):
             table[code] |= COMPOSE << 8
         if code < 0xA0 or code == 0xFEFF or code in _NEWLINES:
             table[code] |= CONTROLS << 8
