@@ -253,43 +253,50 @@ def _covered_by_duplicates(n, keys, char_sums, repeated, places, count, table): 
 
 
 @njit(cache=True, nogil=True)
-def _equal_beginnings(words, joined, joints, keys, seen, places, longer, found):  # type: ignore[no-untyped-def]
+def _equal_beginnings(words, joined, joints, keys, seen, places, same, found):  # type: ignore[no-untyped-def]
     """Write to ``places`` the words at which a string of five words or more may begin that is repeated: others begin
-    with the same 16 bytes, or five words are fewer. ``longer`` says where 32 bytes may be the same. Return how many."""
+    with the same 16 bytes (``same`` is 1 there; 2 with the same 32), or five words are fewer. Return how many."""
     base = address_of(joined)
     for word in range(words):
         at = base + np.uint64(joints[word])
         keys[word] = _longer(_longer(_FACTOR, load_eight(at)), load_eight(at + _EIGHT))
-        longer[word] = False
-    candidates = _perhaps_repeated(keys, words, seen, found)
-    count, behind = 0, 0
-    for word in range(words):
-        same = behind < candidates and found[behind] == word
-        behind += int(same)
-        if same or joints[min(word + 5, words)] - joints[word] < _SHORT:
-            at = base + np.uint64(joints[word])
-            keys[count] = _longer(_longer(keys[word], load_eight(at + _SIXTEEN)), load_eight(at + _24))
-            places[count] = word
-            count += 1
+        same[word] = 0
+    for candidate in range(_perhaps_repeated(keys, words, seen, found)):
+        same[found[candidate]] = 1
+    count = 0
+    for word in range(words - 4):
+        places[count] = word
+        count += int(same[word] != 0 or joints[word + 5] - joints[word] < _SHORT)
+    for candidate in range(count):
+        word = places[candidate]
+        at = base + np.uint64(joints[word])
+        keys[candidate] = _longer(_longer(keys[word], load_eight(at + _SIXTEEN)), load_eight(at + _24))
     for candidate in range(_perhaps_repeated(keys, count, seen, found)):
-        longer[places[found[candidate]]] = True
+        same[places[found[candidate]]] += 1
     return count
 
 
 @njit(cache=True, nogil=True)
-def _greedy_duplicates(words, n, char_sums, joined, joints, longer, places, count, table):  # type: ignore[no-untyped-def]
-    """Characters of n-grams that were there before; the scan goes on behind each that it finds (datatrove)."""
+def _greedy_duplicates(words, n, char_sums, joined, joints, same, places, count, table):  # type: ignore[no-untyped-def]
+    """Characters of n-grams that were there before; the scan goes on behind each that it finds (datatrove).
+
+    Keeps of ``places`` those that may matter for a longer n, too; returns how many as well.
+    """
     bits = _bits(count)
     size = 1 << bits
     table[:size] = _ZERO
     shift, mask = np.uint64(64 - bits), size - 1
-    found, behind = 0, 0
+    found, behind, kept = 0, 0, 0
     for candidate in range(count):
         index = places[candidate]
         if index + n > words:
             break
         length = joints[index + n] - joints[index]
-        if index < behind or (length >= _LONG and not longer[index]):
+        if same[index] < int(length >= _SHORT) + int(length >= _LONG):
+            continue
+        places[kept] = index
+        kept += 1
+        if index < behind:
             continue
         key = hash_bytes(joined, joints[index], joints[index + n]) | _ONE
         slot = np.int64(key >> shift)
@@ -300,7 +307,7 @@ def _greedy_duplicates(words, n, char_sums, joined, joints, longer, places, coun
             behind = index + n
         else:
             table[slot] = key
-    return found
+    return found, kept
 
 
 @njit(cache=True, nogil=True)
@@ -320,6 +327,7 @@ def _signals(  # type: ignore[no-untyped-def]
     repeated = np.zeros(most_words + 1, dtype=np.bool_)
     places = np.empty(most_words + 1, dtype=np.int64)
     found = np.empty(most_words + 1, dtype=np.int64)
+    same = np.empty(most_words + 1, dtype=np.uint8)
     joints = np.zeros(most_words + 1, dtype=np.int64)
     joined = np.zeros((most_bytes if definition == DATATROVE else 0) + REACH, dtype=np.uint8)
     seen = np.empty(16 * most_words + 64, dtype=np.uint8)
@@ -384,11 +392,10 @@ def _signals(  # type: ignore[no-untyped-def]
         for candidate in range(count):
             repeated[places[candidate]] = False
         if definition == DATATROVE:
-            count = _equal_beginnings(words, joined, joints, keys, seen, places, repeated, found)
+            count = _equal_beginnings(words, joined, joints, keys, seen, places, same, found)
             for n in range(5, 11):
-                covered = _greedy_duplicates(words, n, char_sums, joined, joints, repeated, places, count, table)
+                covered, count = _greedy_duplicates(words, n, char_sums, joined, joints, same, places, count, table)
                 out[text, n + 2] = covered / chars
-            repeated[:words] = False
 
 
 def ngram_and_segment_signals(words: WordSpans, lines: LineSpans, definition: int) -> npt.NDArray[np.float64]:
