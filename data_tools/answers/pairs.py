@@ -80,7 +80,8 @@ def pairs_of(tables: Tables, duplicates: list[dict[str, Any]], chars: int) -> tu
 def _pair(row: dict[str, Any], texts: dict[str, dict[str, Any]], chars: int) -> DuplicatePair:
     ours = texts.get(row["doc_id"], {}).get("text") or ""
     theirs = texts.get(row["representative"], {}).get("text") or ""
-    at = parting(ours, theirs) if ours and theirs else None
+    # A part begins anywhere in its whole: that they differ at once says nothing.
+    at = parting(ours, theirs) if ours and theirs and row["reason"] != "contained" else None
     start = max(0, (at or 0) - _CONTEXT_CHARS)
 
     def around(text: str) -> str:
