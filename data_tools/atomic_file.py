@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a stage's unfinished work, if there is any.
+
+    It is renamed first: killed on the way, this leaves nothing half deleted that would be taken for a beginning.
+    """
+    discarded = folder.with_name("discarded.tmp")
+    shutil.rmtree(discarded, ignore_errors=True)  # of an earlier attempt
+    if folder.exists():
+        folder.rename(discarded)
+        shutil.rmtree(discarded)
 
 
 def write_json(path: Path, value: Any) -> None:

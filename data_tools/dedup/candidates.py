@@ -64,6 +64,14 @@ class Shards:
         for shard in np.unique(shards).tolist():
             yield shard, order[bounds[shard] : bounds[shard + 1]]
 
+    def want(self, table: str, positions: Positions) -> list[int]:
+        """Write which of ``positions`` (sorted) lie in each shard, for `wanted_texts`; the shards that have any."""
+        concerned = []
+        for shard, which in self.split(positions):
+            save_array(self.file(table, shard), positions[which])
+            concerned.append(shard)
+        return concerned
+
 
 def cut_batches(members: Positions, starts: Positions, n_bytes: npt.NDArray[np.int64]) -> list[Positions]:
     """Whole components to batches of about `BATCH_BYTES`.

@@ -75,10 +75,7 @@ def find_contained(
     if not len(pairs):
         return np.zeros(0, dtype=NEAR), 0
     wanted = np.unique([pairs["part"], pairs["whole"]])
-    concerned = []
-    for shard, which in shards.split(wanted):
-        save_array(shards.file("contained-wanted", shard), wanted[which])
-        concerned.append(shard)
+    concerned = shards.want("contained-wanted", wanted)
     map_shards(
         partial(_lay_down_shingles, config, shards),
         concerned,

@@ -17,13 +17,10 @@ instructions ("Parsing gigabytes of JSON per second", 2019). Other characters ar
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import njit, types, uint64
-from numba.extending import intrinsic
+from numba import njit, uint64
 
+from data_tools.kernels.blocks import BLOCK, REACH, load_eight, trailing_zeros
 from data_tools.kernels.characters import MARK, UNSEGMENTED, WORD, decode
 
 _A = np.uint64(0x9E3779B97F4A7C15)
@@ -44,33 +41,6 @@ _EIGHT = np.uint64(8)
 _56 = np.uint64(56)
 _32 = np.uint64(32)
 _29 = np.uint64(29)
-
-BLOCK = 64
-#: Bytes that are read from a block's beginning: the last word's eight bytes may begin at its end.
-_REACH = BLOCK + 8
-
-
-def _load_eight_bytes(typing_context: Any, address: Any) -> Any:
-    """The eight bytes at an address, which need not be aligned, as a little-endian integer."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
-        return builder.load(pointer, align=1)
-
-    return types.uint64(types.uint64), generate
-
-
-def _count_trailing_zeros(typing_context: Any, value: Any) -> Any:
-    """Zero bits below the lowest one of a uint64; 64 for 0."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), generate
-
-
-_load: Any = intrinsic(_load_eight_bytes)
-trailing_zeros: Any = intrinsic(_count_trailing_zeros)
 
 
 @njit(inline="always")
@@ -99,7 +69,7 @@ def _word_bytes(x):  # type: ignore[no-untyped-def]
 def _first_foreign(address):  # type: ignore[no-untyped-def]
     """How far the first byte of a block is that isn't ASCII."""
     for i in range(8):
-        x = _load(address + uint64(8 * i)) & _HIGH
+        x = load_eight(address + uint64(8 * i)) & _HIGH
         if x:
             return np.int64(8 * i) + np.int64(trailing_zeros(x) >> uint64(3))
     return np.int64(BLOCK)
@@ -173,7 +143,7 @@ def scan_words(data, position, end, flags, lower, hashes, count, room):  # type:
         ``(position, count)``: where to go on, and how many hashes there are now.
     """
     base = uint64(data.ctypes.data)
-    last_block = min(np.int64(len(data)) - _REACH, end - 1)
+    last_block = min(np.int64(len(data)) - REACH, end - 1)
     last_count = room - BLOCK
     while position < end and count <= last_count:
         if position <= last_block:
@@ -181,7 +151,7 @@ def scan_words(data, position, end, flags, lower, hashes, count, room):  # type:
             word = uint64(0)
             foreign = uint64(0)
             for i in range(8):
-                x = _load(address + uint64(8 * i))
+                x = load_eight(address + uint64(8 * i))
                 foreign |= x & _HIGH
                 word |= _word_bytes(x & ~_HIGH) << uint64(8 * i)
             limit = min(end - position, np.int64(BLOCK))
@@ -205,10 +175,10 @@ def scan_words(data, position, end, flags, lower, hashes, count, room):  # type:
                 at = address + first_bit
                 h = uint64(0)
                 while size > _EIGHT:
-                    h = _stir(h, _load(at) | _CASE)
+                    h = _stir(h, load_eight(at) | _CASE)
                     at += _EIGHT
                     size -= _EIGHT
-                h = _stir(h, (_load(at) | _CASE) & (_ONES >> (uint64(64) - _EIGHT * size)))
+                h = _stir(h, (load_eight(at) | _CASE) & (_ONES >> (uint64(64) - _EIGHT * size)))
                 hashes[count] = _finish(h)
                 count += 1
             # The next block begins with the word that this one cuts.
@@ -222,6 +192,6 @@ def scan_words(data, position, end, flags, lower, hashes, count, room):  # type:
             if is_word:
                 hashes[count] = h
                 count += 1
-            if position <= last_block and not _load(base + uint64(position)) & _HIGH:
+            if position <= last_block and not load_eight(base + uint64(position)) & _HIGH:
                 break
     return position, count

@@ -5,12 +5,12 @@ Memory is bounded by a row group.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_tools.atomic_file import delete_folder
 from data_tools.config import AnnotateConfig, DataRuntime
 from data_tools.progress import Progress
 
@@ -44,7 +44,7 @@ def run(
         message="measuring",
         ledger=unfinished / "measuring",
     )
-    shutil.rmtree(unfinished, ignore_errors=True)
+    delete_folder(unfinished)
     documents, n_bytes = (sum(column) for column in zip(*results, strict=True))
     return {"documents_in": documents, "documents_out": documents, "bytes_in": n_bytes, "bytes_out": n_bytes}
 
@@ -91,18 +91,16 @@ def _signals(config: AnnotateConfig, score: Callable[[pa.Array], Any] | None, ta
     """Signal to column. What a configuration doesn't ask for is neither imported nor compiled."""
     texts = table["text"].combine_chunks()
     signals: dict[str, Any] = {}
-    if config.language or config.personal_data:
-        strings = texts.to_pylist()
-        if config.language:
-            from data_tools.filters.language import identify_language
+    if config.language:
+        from data_tools.filters.language import identify_language
 
-            languages = [identify_language(text, config.language_chars) for text in strings]
-            signals["language"] = [language for language, _ in languages]
-            signals["language_confidence"] = [confidence for _, confidence in languages]
-        if config.personal_data:
-            from data_tools.filters.personal_data import personal_data_signals
+        languages = [identify_language(text, config.language_chars) for text in texts.to_pylist()]
+        signals["language"] = [language for language, _ in languages]
+        signals["language_confidence"] = [confidence for _, confidence in languages]
+    if config.personal_data:
+        from data_tools.filters.personal_data import personal_data_signals
 
-            signals |= personal_data_signals(strings)
+        signals |= personal_data_signals(texts)
     if config.gopher_quality or config.gopher_repetition or config.fineweb:
         from data_tools.kernels.word_spans import find_words
 

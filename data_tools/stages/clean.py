@@ -7,12 +7,12 @@ bounded by a row group.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_tools.atomic_file import delete_folder
 from data_tools.config import CleanConfig, DataRuntime
 from data_tools.errors import DataError
 from data_tools.progress import Progress
@@ -56,7 +56,7 @@ def run(config: CleanConfig, inputs: dict[str, Path], out: Path, progress: Progr
     for result in results:
         total.update(result)
     total["removed"] = total[f"removed.{EMPTY}"]
-    shutil.rmtree(unfinished, ignore_errors=True)
+    delete_folder(unfinished)
     if total["documents_out"] == 0:
         raise DataError(
             f"the line rules leave nothing of any of {total['documents_in']:,} documents",

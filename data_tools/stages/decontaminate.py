@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_tools.atomic_file import delete_folder
 from data_tools.config import DataRuntime, DecontaminateConfig
 from data_tools.errors import DataError
 from data_tools.progress import Progress
@@ -54,7 +55,6 @@ def run(
         DataError: an evaluation set is missing, or its fields are, or no example is long enough to be looked for; or no
             document is left.
     """
-    import shutil
 
     import numpy as np
 
@@ -69,9 +69,7 @@ def run(
         raise DataError(f"two benchmarks are called {twice[0]!r}", where="decontaminate", fix="Give each its own name.")
     paths = shard_paths(inputs["documents"] / "documents")
     sizes = [path.stat().st_size for path in paths]
-    # Renamed before it is deleted: half of it must not be taken for a beginning.
-    temporary, discarded = out / "finished.tmp", out / "discarded.tmp"
-    shutil.rmtree(discarded, ignore_errors=True)
+    temporary = out / "finished.tmp"
     for folder in ("documents", "contamination", "edits", "finished.tmp/found"):
         (out / folder).mkdir(parents=True, exist_ok=True)
 
@@ -112,8 +110,7 @@ def run(
         met |= set(examples_met)
     for example in sorted(met):
         total[f"benchmark.{of_examples[example][0]}.examples_met"] += 1
-    temporary.rename(discarded)
-    shutil.rmtree(discarded)
+    delete_folder(temporary)
     if not total["documents_out"]:
         raise DataError(
             f"not one of {total['documents_in']:,} documents is left",

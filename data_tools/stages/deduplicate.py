@@ -13,13 +13,12 @@ end, so that a stage that was killed goes on where it was. Memory: in this proce
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_tools.atomic_file import delete_folder
 from data_tools.config import DataRuntime, DeduplicateConfig
 from data_tools.errors import DataError
 from data_tools.progress import Progress
@@ -68,9 +67,7 @@ def run(
     starts = np.concatenate([[0], np.cumsum([count_rows(path) for path in paths])]).astype(np.int64)
     if not starts[-1]:
         raise DataError("no documents came in", where=str(inputs["documents"]), fix="Loosen the filters in select.")
-    # Renamed before it is deleted: half of it must not be taken for a beginning.
-    unfinished, discarded = out / "finished.tmp", out / "discarded.tmp"
-    shutil.rmtree(discarded, ignore_errors=True)
+    unfinished = out / "finished.tmp"
     shards = Shards(unfinished / "work", paths, starts)
     removals, comparisons = _decide(config, shards, sizes, out.name, progress, runtime)
     save_by_shard(shards, removals)
@@ -101,8 +98,7 @@ def run(
         from data_tools.dedup.passages import remove_passages
 
         _add_passages(counters, remove_passages(config.lines, written, out, progress, runtime))
-    unfinished.rename(discarded)
-    shutil.rmtree(discarded)
+    delete_folder(unfinished)
     return {name: counters[name] for name in sorted(counters)}
 
 
@@ -196,10 +192,7 @@ def _near_copies(
     parents = open_array(grouped)
     members, starts = component_members(parents, taking_part & documents["comparable"])
     candidates = np.sort(members)
-    concerned = []
-    for shard, which in shards.split(candidates):
-        save_array(shards.file("wanted", shard), candidates[which])
-        concerned.append(shard)
+    concerned = shards.want("wanted", candidates)
     map_shards(
         partial(lay_down_candidates, config, shards),
         concerned,
@@ -228,9 +221,9 @@ def _near_copies(
 def _write_shard(shards: Shards, documents_folder: Path, duplicates_folder: Path, shard: int) -> dict[str, int]:
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     from data_tools.dedup.describe import open_array
+    from data_tools.edited_documents import count_documents
     from data_tools.parquet import ShardFile, read_row_groups
     from data_tools.schema import DOCUMENTS, DUPLICATES
 
@@ -255,13 +248,7 @@ def _write_shard(shards: Shards, documents_folder: Path, duplicates_folder: Path
             documents.write(kept)
             duplicates.write(gone)
             first += table.num_rows
-            counts["documents_in"] += table.num_rows
-            counts["bytes_in"] += pc.sum(table["n_bytes"]).as_py() or 0
-            for source, count, n_bytes in _by_source(kept):
-                counts["documents_out"] += count
-                counts["bytes_out"] += n_bytes
-                counts[f"source.{source}.documents_out"] += count
-                counts[f"source.{source}.bytes_out"] += n_bytes
+            counts.update(count_documents(table, kept))
             for source, reason in zip(gone["source"].to_pylist(), gone["reason"].to_pylist(), strict=True):
                 for name in ("removed", f"removed.{reason}-duplicate", f"source.{source}.removed.{reason}-duplicate"):
                     counts[name] += 1
@@ -289,13 +276,6 @@ def _duplicates(gone: pa.Table, removals: Records) -> pa.Table:
         "reason": pa.array([REASONS[reason] for reason in removals["reason"].tolist()], pa.string()),
     }
     return pa.table(columns, schema=DUPLICATES)
-
-
-def _by_source(table: pa.Table) -> Iterator[tuple[str, int, int]]:
-    """(source, documents, bytes of text) of the documents of a table."""
-    groups = table.group_by("source").aggregate([("n_bytes", "count"), ("n_bytes", "sum")])
-    for row in groups.to_pylist():
-        yield row["source"], row["n_bytes_count"], row["n_bytes_sum"]
 
 
 def _leave_no_table_empty(documents: Path, duplicates: Path, name: str) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from data_tools.atomic_file import delete_folder
 from data_tools.config import DataRuntime, MixConfig
 from data_tools.errors import DataError
 from data_tools.progress import Progress
@@ -36,7 +37,6 @@ def run(config: MixConfig, inputs: dict[str, Path], out: Path, progress: Progres
     Raises:
         DataError: there are no documents, or too few for the splits or the mixture that are asked for.
     """
-    import shutil
 
     from data_tools.mixture import plan_epochs
     from data_tools.parallel import map_shards
@@ -76,7 +76,7 @@ def run(config: MixConfig, inputs: dict[str, Path], out: Path, progress: Progres
     for split in SPLITS:
         total[f"documents_{split}"] += 0
         total[f"bytes_{split}"] += 0
-    shutil.rmtree(temporary)
+    delete_folder(temporary)
     if not total["mixed_bytes"]:
         raise DataError(
             "the mixture asks for so little that no document was drawn",

@@ -6,13 +6,13 @@ more.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_tools.atomic_file import delete_folder
 from data_tools.config import DataRuntime, SelectConfig
 from data_tools.errors import DataError
 from data_tools.progress import Progress
@@ -87,7 +87,7 @@ def run(config: SelectConfig, inputs: dict[str, Path], out: Path, progress: Prog
     for result in results:
         total.update(result)
     total["removed"] = total["documents_in"] - total["documents_out"]
-    shutil.rmtree(unfinished, ignore_errors=True)
+    delete_folder(unfinished)
     if total["documents_out"] == 0:
         raise _nothing_left(total, config)
     counters: Counters = {name: total[name] for name in sorted(total)}
