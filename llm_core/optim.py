@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from llm_core.config import OptimizerConfig
-from llm_core.errors import LlmCoreError
 
 #: Nesterov momentum of Muon; Jordan et al. 2024.
 MUON_MOMENTUM = 0.95
@@ -103,11 +101,13 @@ class Muon:
         self._stacks = list(by_shape.values())
 
     @torch.no_grad()
-    def step(self, share: float) -> None:
+    def step(self, share: float, admitted: Tensor | None = None) -> None:
         for names in self._stacks:
             weights: list[Tensor] = [self.parameters[name] for name in names]
             gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in weights]
             momenta = [self.momentum[name] for name in names]
+            if admitted is not None and not admitted.item():
+                continue
             torch._foreach_lerp_(momenta, gradients, 1.0 - MUON_MOMENTUM)
             ahead = torch._foreach_lerp(gradients, momenta, MUON_MOMENTUM)  # Nesterov: look one step ahead
             updates = newton_schulz(torch.stack(ahead)).to(weights[0].dtype)
@@ -139,13 +139,25 @@ class Optimizer:
             eps=config.eps,
             fused=True,  # one pass over all memory; half the time of the default on the CPU too
         )
+        for parameter in self._named.values():  # now, not at the first step: the state always has the same tensors
+            self.adamw.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
 
-    def step(self, share: float) -> None:
-        """Update every parameter at ``share`` of the peak learning rates."""
+    def step(self, share: float, admitted: Tensor | None = None) -> None:
+        """Update every parameter at ``share`` of the peak learning rates.
+
+        Args:
+            admitted: fp32 scalar on the device; 0 leaves weights and state as they are, whatever the gradients hold.
+        """
         for group in self.adamw.param_groups:
             group["lr"] = self.config.lr * share
+        # The fused kernel's own way to leave a step out, made for gradient scaling: no host has to ask.
+        self.adamw.found_inf = None if admitted is None else 1.0 - admitted  # type: ignore[attr-defined]
         self.adamw.step()
-        self.muon.step(share)
+        self.muon.step(share, admitted)
 
     def zero_grad(self) -> None:
         for parameters in (self.groups.muon, self._named):
@@ -153,31 +165,9 @@ class Optimizer:
                 parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor of the state under ``kind.parameter``. AdamW has none for a parameter that never had a gradient:
-        before the first step all of them, afterwards the language model's head while a classifier is tuned."""
+        """Every tensor of the state under ``kind.parameter``, the live ones: what is copied into them counts."""
         tensors = {f"muon_momentum.{name}": tensor for name, tensor in self.muon.momentum.items()}
         for name, parameter in self._named.items():
-            for kind, tensor in self.adamw.state.get(parameter, {}).items():
-                tensors[f"adamw_{kind}.{name}"] = tensor
+            for kind in ADAMW_STATE:
+                tensors[f"adamw_{kind}.{name}"] = self.adamw.state[parameter][kind]
         return tensors
-
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Put back what :meth:`state` gave.
-
-        Raises:
-            LlmCoreError: the tensors are those of another model or optimizer.
-        """
-        expected = {f"muon_momentum.{name}" for name in self.muon.momentum}
-        for name in self._named:
-            its_own = {f"adamw_{kind}.{name}" for kind in ADAMW_STATE}
-            expected |= its_own if its_own & set(tensors) else set()
-        if expected != set(tensors):
-            strange = sorted(expected ^ set(tensors))
-            raise LlmCoreError(f"the optimizer's state belongs to another model ({strange[0]} and others).")
-        for name, momentum in self.muon.momentum.items():
-            momentum.copy_(tensors[f"muon_momentum.{name}"])
-        for name, parameter in self._named.items():
-            if f"adamw_step.{name}" in tensors:
-                self.adamw.state[parameter] = {
-                    kind: tensors[f"adamw_{kind}.{name}"].to(parameter.device, copy=True) for kind in ADAMW_STATE
-                }

@@ -71,9 +71,9 @@ def loss_on_rows(
     for start in range(0, count, size):
         tick()
         piece = np.stack([rows.row(i) for i in range(start, min(count, start + size))])
-        loss, valid = next_token(model, token_batch(piece).to(device))
-        loss_sum += loss.item()
-        tokens += valid
+        batch = token_batch(piece)
+        loss_sum += next_token(model, batch.to(device)).item()
+        tokens += batch.valid
         text_bytes += int(byte_lengths[piece[:, 1:]].sum())
     return LanguageModelLoss(loss_sum, tokens, text_bytes)
 
@@ -102,9 +102,8 @@ def loss_on_documents(
     loss_sum, tokens = 0.0, 0
     for _, batch in in_order(windows, pad_id, max(1, BATCH_TOKENS // longest)):
         tick()
-        loss, valid = next_token(model, batch.to(device))
-        loss_sum += loss.item()
-        tokens += valid
+        loss_sum += next_token(model, batch.to(device)).item()
+        tokens += batch.valid
     return LanguageModelLoss(loss_sum, tokens, text_bytes)
 
 
@@ -135,9 +134,8 @@ def loss_on_examples(
     batches: list[Batch] = [batch for _, batch in in_order(examples, pad_id, max(1, BATCH_TOKENS // longest))]
     for batch in batches:
         tick()
-        loss, valid = next_token(model, batch.to(device))
-        loss_sum += loss.item()
-        tokens += valid
+        loss_sum += next_token(model, batch.to(device)).item()
+        tokens += batch.valid
     return LanguageModelLoss(loss_sum, tokens, 0)
 
 

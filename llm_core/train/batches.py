@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -30,16 +31,64 @@ class Batch:
     """(rows, time) int64 next tokens, or (rows,) classes; IGNORE where nothing is to be learned."""
     lengths: Tensor
     """(rows,) int64 tokens without padding."""
+    valid: int
+    """Targets that count; known on the host, so that a GPU needn't be asked."""
+    real_tokens: int
+    """Tokens without padding, of rows that count."""
+    document_ids: Tensor | None = None
+    """(rows, time) int64, equal for tokens of one document; None: the whole row may look at itself."""
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(self.tokens.to(device), self.targets.to(device), self.lengths.to(device))
+        if device.type == "cpu":
+            return self
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+        ids = None if self.document_ids is None else move(self.document_ids)
+        return Batch(move(self.tokens), move(self.targets), move(self.lengths), self.valid, self.real_tokens, ids)
+
+
+def batch_of(tokens: Tensor, targets: Tensor, lengths: Tensor, document_ids: Tensor | None = None) -> Batch:
+    """A batch with its counts."""
+    return Batch(tokens, targets, lengths, int((targets != IGNORE).sum()), int(lengths.sum()), document_ids)
+
+
+def nothing_like(batch: Batch) -> Batch:
+    """One row of ``batch`` that doesn't count, for a process that has no row left while others have: all of them must
+    do the same number of passes."""
+    ids = None if batch.document_ids is None else batch.document_ids[:1]
+    return Batch(batch.tokens[:1], torch.full_like(batch.targets[:1], IGNORE), batch.lengths[:1], 0, 0, ids)
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every batch a process computes: the ``rank``-th of ``size`` nearly equal runs of rows."""
+
+    rank: int = 0
+    size: int = 1
+
+    def bounds(self, rows: int) -> tuple[int, int]:
+        """First and last + 1 of ``rows``."""
+        return rows * self.rank // self.size, rows * (self.rank + 1) // self.size
+
+    def pieces(self, rows: int, at_a_time: int) -> list[tuple[int, int]]:
+        """This share of ``rows``, ``at_a_time`` of them in one piece. Every rank gets as many pieces; those of one that
+        has too few rows are empty at the end."""
+        begin, end = self.bounds(rows)
+        count = math.ceil(math.ceil(rows / self.size) / at_a_time)
+        starts = [begin + number * at_a_time for number in range(count)]
+        return [(min(start, end), min(start + at_a_time, end)) for start in starts]
+
+
+WHOLE = Share()
 
 
 class BatchSource(Protocol):
     """Training data: everything about step ``step``, in pieces that fit into memory."""
 
-    def micro_batches(self, step: int, rows: int) -> list[Batch]:
-        """All rows of update ``step`` (0, 1, ...), at most ``rows`` of them in one piece."""
+    def micro_batches(self, step: int, rows: int, share: Share = WHOLE) -> list[Batch]:
+        """The rows of update ``step`` (0, 1, ...) that are in ``share``, at most ``rows`` of them in one piece."""
 
     @property
     def batch_rows(self) -> int:
@@ -50,7 +99,7 @@ def token_batch(rows: np.ndarray) -> Batch:
     """Rows of (count, time + 1) token ids: the inputs are all but the last, the targets all but the first."""
     tokens = torch.from_numpy(rows)
     lengths = torch.full((len(rows),), rows.shape[1] - 1)
-    return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), lengths)
+    return batch_of(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), lengths)
 
 
 class TokenBatches:
@@ -60,9 +109,13 @@ class TokenBatches:
         self.rows, self.seed = rows, seed
         self.batch_rows = max(1, round(batch_tokens / rows.context_length))
 
-    def micro_batches(self, step: int, rows: int) -> list[Batch]:
-        batch = self.rows.batch(step * self.batch_rows, self.batch_rows, self.seed)
-        return [token_batch(batch[start : start + rows]) for start in range(0, len(batch), rows)]
+    def micro_batches(self, step: int, rows: int, share: Share = WHOLE) -> list[Batch]:
+        first = step * self.batch_rows
+        pieces = share.pieces(self.batch_rows, rows)
+        made = [token_batch(self.rows.batch(first + a, b - a, self.seed)) for a, b in pieces if a < b]
+        if not made:  # fewer rows than processes
+            made = [nothing_like(token_batch(self.rows.batch(first, 1, self.seed)))]
+        return made + [nothing_like(made[-1])] * (len(pieces) - len(made))
 
 
 @dataclass(frozen=True)
@@ -87,7 +140,7 @@ def pad(examples: Sequence[Example], pad_id: int) -> Batch:
         else:
             targets[row, : lengths[row]] = example.targets
     wanted = torch.tensor(classes) if classes else torch.from_numpy(targets)
-    return Batch(torch.from_numpy(tokens), wanted, torch.tensor(lengths))
+    return batch_of(torch.from_numpy(tokens), wanted, torch.tensor(lengths))
 
 
 class ExampleBatches:
@@ -118,10 +171,14 @@ class ExampleBatches:
             self._epoch = (epoch, shuffled)
         return self._epoch[1]
 
-    def micro_batches(self, step: int, rows: int) -> list[Batch]:
+    def micro_batches(self, step: int, rows: int, share: Share = WHOLE) -> list[Batch]:
         epoch, position = divmod(step, self.steps_per_epoch)
         batch = [self.examples[index] for index in self.epoch(epoch)[position]]
-        return [pad(batch[start : start + rows], self.pad_id) for start in range(0, len(batch), rows)]
+        pieces = share.pieces(len(batch), rows)
+        made = [pad(batch[a:b], self.pad_id) for a, b in pieces if a < b]
+        if not made:
+            made = [nothing_like(pad(batch[:1], self.pad_id))]
+        return made + [nothing_like(made[-1])] * (len(pieces) - len(made))
 
 
 def digest_of(examples: Sequence[Example]) -> str:

@@ -39,12 +39,36 @@ PREFIX = "step-"
 VERSION = 1
 
 
+#: Groups of named tensors: "weights", "optimizer", "average" (only where one is kept).
+TensorGroups = Mapping[str, Mapping[str, Tensor]]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
+    """An intact checkpoint, its digests checked."""
+
     step: int
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
+    path: Path
     state: dict[str, Any]
+
+    def load_into(self, groups: TensorGroups) -> None:
+        """Copy every tensor of ``groups`` out of the files, in place.
+
+        Raises:
+            LlmCoreError: the checkpoint holds other tensors than these.
+        """
+        for group, tensors in groups.items():
+            if not tensors and not (self.path / f"{group}.safetensors").is_file():
+                continue
+            stored = load_file(self.path / f"{group}.safetensors")
+            if stored.keys() != tensors.keys():
+                strange = sorted(stored.keys() ^ tensors.keys())
+                raise LlmCoreError(
+                    f"the checkpoint's {group} belong to another model ({strange[0]} and others).", where=str(self.path)
+                )
+            with torch.no_grad():
+                for name, tensor in tensors.items():
+                    tensor.copy_(stored[name])
 
 
 class Damaged(Exception):
@@ -64,10 +88,8 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
         self.identity = json.loads(json.dumps(identity, sort_keys=True))
 
-    def save(
-        self, step: int, weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: Mapping[str, Any]
-    ) -> Path:
-        """Write the checkpoint of ``step``.
+    def save(self, step: int, groups: TensorGroups, state: Mapping[str, Any], *, permanent: bool = False) -> None:
+        """Write the checkpoint of ``step``. When this returns ``groups`` may change; publishing may go on behind.
 
         Raises:
             DiskFull: there is no room; the earlier checkpoints are untouched.
@@ -78,17 +100,19 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
             temporary.mkdir()
-            save_file(_on_cpu(weights), temporary / WEIGHTS)
-            save_file(_on_cpu(optimizer), temporary / OPTIMIZER)
+            written = [f"{group}.safetensors" for group, tensors in groups.items() if tensors]
+            for group, tensors in groups.items():
+                if tensors:
+                    save_file(_on_cpu(tensors), temporary / f"{group}.safetensors")
             described = {"version": VERSION, "step": step, "identity": self.identity, **state}
             (temporary / STATE).write_text(json.dumps(described, indent=1), encoding="utf-8")
             files = {
                 name: {"bytes": (temporary / name).stat().st_size, "sha256": sha256_of(temporary / name)}
-                for name in (WEIGHTS, OPTIMIZER, STATE)
+                for name in (*written, STATE)
             }
             manifest = {"version": VERSION, "step": step, "files": files}
             (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-            for name in (WEIGHTS, OPTIMIZER, STATE, MANIFEST):
+            for name in (*written, STATE, MANIFEST):
                 _flush(temporary / name)
             _flush(temporary)
             if final.exists():  # a damaged one of the same step, which loading went past
@@ -103,18 +127,30 @@ class Checkpoints:
                 raise
             raise told from error
         self._prune(step)
-        return final
 
-    def newest(self, damaged: Callable[[str, str], None]) -> Checkpoint | None:
+    def wait(self) -> None:
+        """Until what is being written in the background is published.
+
+        Raises:
+            DiskFull: it could not be.
+        """
+
+    def mark_best(self, step: int) -> None:
+        """The checkpoint of ``step`` has the best validation so far: it stays, and BEST names it."""
+
+    def newest(self, damaged: Callable[[str, str], None], *, before: int | None = None) -> Checkpoint | None:
         """The newest intact checkpoint, or None.
 
         Args:
+            before: only of earlier steps than this one.
             damaged: told (checkpoint, what is wrong with it) for each that had to be passed over.
 
         Raises:
             LlmCoreError: it belongs to a run of another configuration or other inputs; says what differs.
         """
         for step in sorted(self.steps(), reverse=True):
+            if before is not None and step >= before:
+                continue
             path = self.folder / f"{PREFIX}{step:08d}"
             try:
                 return self._load(path, step)
@@ -131,7 +167,6 @@ class Checkpoints:
         verify(path)
         try:
             state = json.loads((path / STATE).read_text(encoding="utf-8"))
-            weights, optimizer = load_file(path / WEIGHTS), load_file(path / OPTIMIZER)
         except Exception as error:  # the digests were right, so this was written wrong: still, go further back
             raise Damaged(f"it can't be read ({error})") from error
         if state.get("version") != VERSION or state.get("step") != step:
@@ -143,7 +178,7 @@ class Checkpoints:
                 where=str(path),
                 fix="Go back to the configuration that wrote it, or delete the folder to start anew.",
             )
-        return Checkpoint(step, weights, optimizer, state)
+        return Checkpoint(step, path, state)
 
     def _prune(self, newest: int) -> None:
         """Keep the last few. Later ones than ``newest`` were damaged and passed over: they go too."""
@@ -165,7 +200,7 @@ def verify(path: Path) -> None:
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files = {name: manifest["files"][name] for name in (WEIGHTS, OPTIMIZER, STATE)}
+        files = {name: manifest["files"][name] for name in (*manifest["files"], WEIGHTS, OPTIMIZER, STATE)}
         sizes = {name: (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{MANIFEST} can't be read ({error})") from error

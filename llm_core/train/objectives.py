@@ -19,8 +19,8 @@ CHUNK = 512
 
 
 class Objective(Protocol):
-    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
-        """(sum of the loss over valid targets in nats, fp32 scalar; number of valid targets)."""
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The sum of the loss over the batch's valid targets, in nats: fp32 scalar on the device."""
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -59,35 +59,35 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return hidden_gradient * gradients[0], weight_gradient * gradients[0], None, None
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor, valid_count: int) -> Tensor:
     """Cross-entropy of next tokens, from states to loss, without the whole logits.
 
     Args:
         hidden: (..., dim) states after the final norm.
         weight: (vocab, dim) of the head.
         targets: (...) ids, IGNORE where nothing counts; those rows cost nothing.
+        valid_count: how many count.
 
     Returns:
-        (sum in nats, number of valid targets)
+        Sum in nats.
     """
     hidden, targets = hidden.flatten(0, -2), targets.flatten()
-    valid = targets != IGNORE
-    count = int(valid.sum())
-    if count < len(targets):
+    if valid_count < len(targets):
+        valid = targets != IGNORE
         hidden, targets = hidden[valid], targets[valid]
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     with torch.autocast(kind, enabled=False):
-        return _LinearCrossEntropy.apply(hidden, weight, targets, dtype), count
+        return _LinearCrossEntropy.apply(hidden, weight, targets, dtype)
 
 
-def next_token(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+def next_token(model: nn.Module, batch: Batch) -> Tensor:
     """Pretraining and instruction tuning: predict each next token that counts."""
     hidden = model.hidden(batch.tokens)  # type: ignore[operator]
-    return linear_cross_entropy(hidden, model.head.weight, batch.targets)  # type: ignore[union-attr, arg-type]
+    return linear_cross_entropy(hidden, model.head.weight, batch.targets, batch.valid)  # type: ignore[union-attr, arg-type]
 
 
-def classification(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+def classification(model: nn.Module, batch: Batch) -> Tensor:
     """Predict one class a row; ``model(tokens, lengths)`` gives (rows, classes)."""
     logits = model(batch.tokens, batch.lengths)
-    return F.cross_entropy(logits.float(), batch.targets, reduction="sum"), len(batch.targets)
+    return F.cross_entropy(logits.float(), batch.targets, ignore_index=IGNORE, reduction="sum")

@@ -3,7 +3,6 @@ import torch
 
 from llm_core.adapt.classify import TextClassifier
 from llm_core.config import ModelConfig, OptimizerConfig
-from llm_core.errors import LlmCoreError
 from llm_core.model.initialization import initialize
 from llm_core.model.transformer import Transformer
 from llm_core.optim import Optimizer, newton_schulz, parameter_groups
@@ -68,39 +67,31 @@ def test_state_goes_to_named_tensors_and_back() -> None:
 
     step(first, one, 1)
     other.load_state_dict(one.state_dict())
-    second.load_state({name: tensor.clone() for name, tensor in first.state().items()})
+    for name, tensor in second.state().items():
+        tensor.copy_(first.state()[name])
     step(first, one, 2)
     step(second, other, 2)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_state_goes_back_where_a_parameter_never_had_a_gradient() -> None:
-    """A classifier doesn't use the language model's head; untied, it is a parameter of its own, without a gradient."""
-    model, other = TextClassifier(new_model(tied=False), 3), TextClassifier(new_model(tied=False), 3)
-    first = Optimizer(model, OptimizerConfig())
+def test_the_state_has_the_same_tensors_before_and_after_a_step() -> None:
+    """Also of a parameter that never has a gradient: a classifier doesn't use the language model's head."""
+    model = TextClassifier(new_model(tied=False), 3)
+    optimizer = Optimizer(model, OptimizerConfig())
+    before = optimizer.state().keys()
     model(torch.zeros(2, 4, dtype=torch.int64), torch.tensor([4, 4])).square().sum().backward()
     model.classifier.weight.grad = torch.ones_like(model.classifier.weight)
-    first.step(1.0)
-    state = first.state()
-    assert not any(name.endswith("head.weight") for name in state)
-    second = Optimizer(other, OptimizerConfig())
-    second.load_state(state)
-    assert all(torch.equal(tensor, second.state()[name]) for name, tensor in state.items())
-
-
-def test_a_part_of_a_parameters_state_is_refused() -> None:
-    model = new_model()
-    optimizer = Optimizer(model, OptimizerConfig())
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
     optimizer.step(1.0)
-    state = optimizer.state()
-    del state["adamw_exp_avg.norm.weight"]
-    with pytest.raises(LlmCoreError, match="belongs to another model"):
-        Optimizer(new_model(), OptimizerConfig()).load_state(state)
+    assert optimizer.state().keys() == before and "adamw_exp_avg.transformer.head.weight" in before
 
 
-def test_state_of_another_optimizer_is_refused() -> None:
-    state = Optimizer(new_model(), OptimizerConfig(name="muon")).state()
-    with pytest.raises(LlmCoreError, match="belongs to another model"):
-        Optimizer(new_model(), OptimizerConfig(name="adamw")).load_state(state)
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_step_that_is_not_admitted_changes_nothing(name: str) -> None:
+    model = new_model()
+    optimizer = Optimizer(model, OptimizerConfig(name=name))  # type: ignore[arg-type]
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    before = {k: v.clone() for k, v in (optimizer.state() | dict(model.named_parameters())).items()}
+    optimizer.step(1.0, torch.zeros(()))
+    after = optimizer.state() | dict(model.named_parameters())
+    assert all(torch.equal(tensor, after[k]) for k, tensor in before.items())

@@ -1,0 +1,78 @@
+"""How the processes of a run divide the work. With one process everything here does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from llm_core.train.batches import WHOLE, Batch, Share
+
+#: Forward pass and loss of one batch: (sum in nats, on the device).
+LossSum = Callable[[Batch], Tensor]
+#: Gives the context for a forward pass (autocast).
+Precision = Callable[[], AbstractContextManager[object]]
+
+
+class Parallel:
+    """One process, one device. What several do differently is overridden where they are."""
+
+    rank = 0
+    world_size = 1
+    #: Which rows of every batch this process computes.
+    share: Share = WHOLE
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes logs and talks to the parent."""
+        return self.rank == 0
+
+    def prepare(self, model: nn.Module) -> nn.Module:
+        """Divide ``model`` (already on its device) in place, before the optimizer is made."""
+        return model
+
+    def forward_backward(
+        self,
+        model: nn.Module,
+        loss_sum: LossSum,
+        batches: Sequence[Batch],
+        precision: Callable[[], AbstractContextManager[object]],
+    ) -> Tensor:
+        """Every batch forward and backward; gradients add up in ``.grad``, over all processes once this returns.
+
+        Returns:
+            The sum of the losses over this process's rows, a scalar on the device, detached.
+        """
+        total: Tensor | None = None
+        for batch in batches:
+            with precision():
+                loss = loss_sum(batch)
+            loss.backward()
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None, "a batch has at least one piece"
+        return total
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """The sum of ``values`` over all shares of a batch."""
+        return values
+
+    def gradient_norm(self, gradients: Sequence[Tensor]) -> Tensor:
+        """The norm of all gradients together, a scalar on the device."""
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+
+    def any_of(self, flags: Sequence[bool]) -> list[bool]:
+        """Each flag as it is if any process raised it: all processes then do the same."""
+        return list(flags)
+
+    def gather(self, value: object) -> list[object]:
+        """One JSON-like value of each process, by rank, on every process."""
+        return [value]
+
+    def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Each tensor with all of its parts, on the main process (elsewhere possibly nothing)."""
+        return dict(tensors)
+
+    def close(self) -> None:
+        """Leave the group of processes."""
