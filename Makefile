@@ -12,7 +12,7 @@ run: $(VENV)/.installed ## Build a model from real text, then say where it is
 	$(BIN)/groundup run $(CONFIG)
 
 test: lint ## Lint, types, layering, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-dev ## Style, types and layering only
 	$(BIN)/ruff check
