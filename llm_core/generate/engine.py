@@ -72,7 +72,7 @@ def _tokens(
                 unread = text[-max(1, window // 2) :]
             with torch.inference_mode():
                 state = model.hidden(torch.tensor([unread], device=device), cache=cache)
-                logits = model.head(state[:, -1]).float()  # (1, vocab): only the last position is asked for
+                logits = model.logits(state[:, -1])  # (1, vocab): only the last position is asked for
                 token = int(sample(logits, temperature=temperature, top_k=top_k, top_p=top_p, generator=generator))
             if token in stop:
                 return

@@ -1,9 +1,13 @@
-"""Scaled dot-product attention (Vaswani et al. 2017): the equation, the fast form, and the cache for generating."""
+"""Scaled dot-product attention (Vaswani et al. 2017): the equation, and the fast forms, behind one function."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +27,34 @@ def causal_mask(queries: int, keys: int, *, device: torch.device | None = None) 
     return torch.zeros(queries, keys, device=device).masked_fill(key_at > query_at, -math.inf)
 
 
+def window_mask(queries: int, keys: int, window: int, *, device: torch.device | None = None) -> Tensor:
+    """M of a sliding window (Beltagy et al. 2020): -inf for what is ``window`` or more positions back."""
+    query_at = torch.arange(keys - queries, keys, device=device)[:, None]
+    key_at = torch.arange(keys, device=device)[None, :]
+    return torch.zeros(queries, keys, device=device).masked_fill(query_at - key_at >= window, -math.inf)
+
+
+def document_mask(document_ids: Tensor) -> Tensor:
+    """M of documents that share a row: -inf between tokens of different ones.
+
+    Args:
+        document_ids: (batch, time)
+
+    Returns:
+        (batch, 1, time, time) fp32
+    """
+    apart = document_ids[:, None, :, None] != document_ids[:, None, None, :]
+    return torch.zeros(apart.shape, device=document_ids.device).masked_fill(apart, -math.inf)
+
+
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(Q K^T / sqrt(d) + M): how much each query takes from each key, (batch, heads, queries, keys)."""
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores + mask
+    return torch.softmax(scores, dim=-1)
+
+
 def attention_reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(Q K^T / sqrt(d) + M) V, written as the equation. Slow and plain: the tests compare with it.
 
@@ -31,14 +63,66 @@ def attention_reference(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = N
         k, v: (batch, heads, keys, head_dim)
         mask: M, broadcast to (batch, heads, queries, keys); None attends everywhere.
     """
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (batch, heads, queries, keys)
-    if mask is not None:
-        scores = scores + mask
-    return torch.softmax(scores, dim=-1) @ v  # (batch, heads, queries, head_dim)
+    return attention_weights(q, k, mask) @ v  # (batch, heads, queries, head_dim)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True) -> Tensor:
-    """The same by PyTorch's fused kernels, which never hold the (queries, keys) matrix of scores.
+@dataclass(frozen=True)
+class Sight:
+    """Which keys each query sees, in the form that the kernels want. The queries are the last of the keys.
+
+    Made once for a forward pass and read by every layer.
+    """
+
+    queries: int
+    keys: int
+    window: int | None = None
+    documents: Tensor | None = None
+    """(batch, keys) ids, where tokens don't see other documents."""
+    mask: Tensor | None = None
+    """M, broadcast to (batch, heads, queries, keys), where the causal rule alone doesn't say it."""
+    blocks: Any = None
+    """The same as a BlockMask of FlexAttention, which then computes it."""
+
+    @property
+    def is_causal(self) -> bool:
+        """Each query sees itself and all before it, and `is_causal` of the kernels means just that."""
+        return self.mask is None and self.blocks is None and self.queries == self.keys and self.queries > 1
+
+
+def look(
+    queries: int,
+    keys: int,
+    *,
+    window: int | None = None,
+    documents: Tensor | None = None,
+    device: torch.device | None = None,
+    blockwise: bool = False,
+) -> Sight:
+    """The sight of causal attention.
+
+    Args:
+        window: positions that a query sees at most, itself included.
+        documents: (batch, keys) ids; only where queries and keys are the same positions.
+        blockwise: let FlexAttention skip what no query sees, where that is more than causality.
+    """
+    if documents is not None and queries != keys:
+        raise ValueError("documents that share a row can't be read in pieces")
+    window = None if window is None or window >= keys else window
+    if blockwise and queries == keys and (window is not None or documents is not None):
+        return Sight(queries, keys, window, documents, blocks=_block_mask(keys, window, documents, device))
+    masks = []
+    if queries > 1 and (queries < keys or window is not None or documents is not None):
+        # A piece of text after cached text, too: `is_causal` of the kernels would align it at the start.
+        masks.append(causal_mask(queries, keys, device=device))
+    if window is not None:
+        masks.append(window_mask(queries, keys, window, device=device))
+    if documents is not None:
+        masks.append(document_mask(documents))
+    return Sight(queries, keys, window, documents, mask=sum(masks[1:], masks[0]) if masks else None)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, sight: Sight, *, dropout: float = 0.0) -> Tensor:
+    """Attention by fused kernels, which never hold the (queries, keys) matrix of scores.
 
     Grouped-query attention (Ainslie et al. 2023): with fewer key heads than query heads, every
     ``heads / kv_heads`` neighbouring query heads share one key and value head.
@@ -46,60 +130,46 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = True) -> Tensor
     Args:
         q: (batch, heads, queries, head_dim)
         k, v: (batch, kv_heads, keys, head_dim)
-        causal: queries are the last positions of the keys and don't look ahead.
+        dropout: share of the weights that are set to zero; not with ``sight.blocks``.
     """
-    queries, keys = q.shape[-2], k.shape[-2]
     on_cpu = q.device.type == "cpu"
     # In fp32 on a CPU, also under autocast: there the fused kernel takes 22 ms in fp32 and 30 ms in bfloat16
     # (forward and backward of 8 x 256 tokens, 6 heads of 32, one core with AVX-512 BF16).
     dtype = torch.promote_types(q.dtype, torch.float32) if on_cpu else v.dtype
     q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     grouped = q.shape[1] != k.shape[1]
+    if sight.blocks is not None:
+        return _flex_attention(q.device.type)(q, k, v, block_mask=sight.blocks, enable_gqa=grouped)
     if grouped and not q.is_cuda:  # the CPU's fused kernel wants as many key heads as query heads
         share = q.shape[1] // k.shape[1]
         k, v, grouped = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1), False
-    mask = None
-    if causal and 1 < queries < keys:  # a piece of text after cached text; `is_causal` would align it at the start
-        mask = causal_mask(queries, keys, device=q.device).to(q.dtype)
+    mask = None if sight.mask is None else sight.mask.to(dtype)
     with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
         return F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=causal and queries == keys and queries > 1, enable_gqa=grouped
+            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=sight.is_causal, enable_gqa=grouped
         )
 
 
-class KVCache:
-    """Keys and values of the text so far, so that each new token costs one step and not the whole text again.
+def _block_mask(time: int, window: int | None, documents: Tensor | None, device: torch.device | None) -> Any:
+    """The BlockMask of FlexAttention: blocks of 128 x 128 scores in which nothing is seen are never computed."""
+    from torch.nn.attention.flex_attention import create_block_mask
 
-    Memory is taken once: (layers, 2, batch, kv_heads, capacity, head_dim).
-    """
+    def seen(batch: Tensor, head: Tensor, query_at: Tensor, key_at: Tensor) -> Tensor:
+        answer = key_at <= query_at
+        if window is not None:
+            answer = answer & (query_at - key_at < window)
+        if documents is not None:
+            answer = answer & (documents[batch, query_at] == documents[batch, key_at])
+        return answer
 
-    def __init__(
-        self,
-        *,
-        layers: int,
-        batch: int,
-        kv_heads: int,
-        capacity: int,
-        head_dim: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.store = torch.zeros(layers, 2, batch, kv_heads, capacity, head_dim, device=device, dtype=dtype)
-        self.capacity = capacity
-        self.length = 0  # positions that every layer holds already
+    batch = None if documents is None else len(documents)
+    return create_block_mask(seen, batch, None, time, time, device=str(device or "cpu"))
 
-    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put new keys and values (batch, kv_heads, new, head_dim) behind the old ones and return all of them."""
-        end = self.length + k.shape[-2]
-        if end > self.capacity:
-            raise ValueError(f"the cache holds {self.capacity} positions, {end} were asked for")
-        self.store[layer, 0, :, :, self.length : end] = k
-        self.store[layer, 1, :, :, self.length : end] = v
-        return self.store[layer, 0, :, :, :end].to(k.dtype), self.store[layer, 1, :, :, :end].to(v.dtype)
 
-    def advance(self, new: int) -> None:
-        """After all layers have appended: ``new`` more positions are held."""
-        self.length += new
+@cache
+def _flex_attention(device_type: str) -> Callable[..., Tensor]:
+    """FlexAttention (Dong et al. 2024); on a GPU compiled, as only then is it a fused kernel."""
+    from torch.nn.attention.flex_attention import flex_attention
 
-    def reset(self) -> None:
-        self.length = 0
+    fused: Any = torch.compile(flex_attention, dynamic=False) if device_type == "cuda" else flex_attention
+    return fused  # type: ignore[no-any-return]

@@ -1,4 +1,5 @@
-"""Root mean square normalization (Zhang & Sennrich 2019)."""
+"""Normalization of each position's vector: root mean square (Zhang & Sennrich 2019), or mean and variance
+(Ba et al. 2016). In fp32 whatever comes in, and fp32 comes out: squares lose too much in narrow types."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from llm_core.config import ModelConfig
 
 
 def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -42,7 +45,7 @@ class _RMSNormOnCPU(torch.autograd.Function):
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) * weight, in fp32 whatever comes in, and fp32 comes out: squares lose too much in narrow types."""
+    """x / rms(x) * weight."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -55,3 +58,32 @@ class RMSNorm(nn.Module):
             with torch.autocast("cpu", enabled=False):
                 return _RMSNormOnCPU.apply(x, weight, self.eps)
         return F.rms_norm(x, weight.shape, weight, self.eps)
+
+
+class PlainRMSNorm(nn.Module):
+    """x / rms(x), without weights: the matrices after it can scale as well."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), (self.dim,), None, self.eps)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean) / sqrt(variance + eps) * weight + bias."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x.float(), self.weight.shape, self.weight.float(), self.bias.float(), self.eps)
+
+
+def normalization(config: ModelConfig, dim: int) -> nn.Module:
+    kinds: dict[str, type[nn.Module]] = {"rmsnorm": RMSNorm, "rmsnorm_plain": PlainRMSNorm, "layernorm": LayerNorm}
+    return kinds[config.norm](dim, config.norm_eps)

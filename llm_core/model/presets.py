@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_core.config import ModelConfig
-from llm_core.model.transformer import head_shape
+from llm_core.model.shape import head_shape
 
 
 def matrix_parameters_per_layer(config: ModelConfig) -> int:
