@@ -172,4 +172,4 @@ def _flex_attention(device_type: str) -> Callable[..., Tensor]:
     from torch.nn.attention.flex_attention import flex_attention
 
     fused: Any = torch.compile(flex_attention, dynamic=False) if device_type == "cuda" else flex_attention
-    return fused  # type: ignore[no-any-return]
+    return fused
