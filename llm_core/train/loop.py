@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from llm_core.train.interrupt import StopSignal
 from llm_core.train.memory import is_out_of_memory
 from llm_core.train.meter import EVENTS, METRICS, JsonLines, Speed, finite, now
 from llm_core.train.objectives import Objective
-from llm_core.train.parallel import Parallel
+from llm_core.train.parallel import Parallel, local
 
 #: Called before each piece of a validation, so that a long one can be watched, and stopped.
 Tick = Callable[[], None]
@@ -327,12 +328,17 @@ def scale_and_clip(
     Returns:
         The global norm of the mean's gradient before clipping: a scalar on the device, which isn't waited for.
     """
-    gradients: list[Tensor] = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not gradients:
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    if not trained:
         return torch.zeros(())
-    norm = (parallel or Parallel()).gradient_norm(gradients) / max(1, valid)
+    norm = (parallel or Parallel()).gradient_norm(trained) / max(1, valid)
     factor = torch.ones_like(norm) / max(1, valid)
     if clip_norm is not None:
         factor = factor * (clip_norm / norm).clamp(max=1.0)
-    torch._foreach_mul_(gradients, factor)
+    by_device: dict[torch.device, list[Tensor]] = defaultdict(list)  # offloaded ones lie on the CPU
+    for parameter in trained:
+        assert parameter.grad is not None
+        by_device[parameter.grad.device].append(local(parameter.grad))
+    for device, gradients in by_device.items():
+        torch._foreach_mul_(gradients, factor.to(device))
     return norm

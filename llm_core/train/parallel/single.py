@@ -1,4 +1,4 @@
-"""How the processes of a run divide the work. With one process everything here does nothing."""
+"""One process and one device: what the loop asks of a run's division, answered by doing nothing."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ class Parallel:
         """The sum of ``values`` over all shares of a batch."""
         return values
 
-    def gradient_norm(self, gradients: Sequence[Tensor]) -> Tensor:
-        """The norm of all gradients together, a scalar on the device."""
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
+    def gradient_norm(self, parameters: Sequence[nn.Parameter]) -> Tensor:
+        """The norm of the gradients of all ``parameters`` together, a scalar on the device."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
     def any_of(self, flags: Sequence[bool]) -> list[bool]:
         """Each flag as it is if any process raised it: all processes then do the same."""
@@ -71,8 +72,12 @@ class Parallel:
         return [value]
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Each tensor with all of its parts, on the main process (elsewhere possibly nothing)."""
+        """Each tensor with all of its parts, on the main process (elsewhere nothing)."""
         return dict(tensors)
+
+    def unite(self, model: nn.Module) -> nn.Module | None:
+        """``model`` with all of its weights, on the main process (elsewhere None): what is saved."""
+        return model
 
     def close(self) -> None:
         """Leave the group of processes."""
