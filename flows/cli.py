@@ -25,7 +25,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows import __version__
-from flows.commands import artifacts, config, data, doctor, models, retune, run, track, ui
+from flows.commands import artifacts, config, data, doctor, exchange, models, retune, run, track, ui, watch
 from flows.commands.workspace import current_workspace
 from flows.passwords import hide_passwords
 
@@ -146,6 +146,9 @@ app.add_typer(config.app, name="config", rich_help_panel=_BUILD)
 app.command("generate", rich_help_panel=_USE)(models.generate)
 app.command("chat", rich_help_panel=_USE)(models.chat)
 app.command("classify", rich_help_panel=_USE)(models.classify)
+app.command("export", rich_help_panel=_USE)(exchange.export)
+app.command("import", rich_help_panel=_USE)(exchange.import_)
+app.command("watch", rich_help_panel=_LOOK)(watch.watch)
 app.command("ui", rich_help_panel=_LOOK)(ui.ui)
 app.command("runs", rich_help_panel=_LOOK)(artifacts.runs)
 app.command("lineage", rich_help_panel=_LOOK)(artifacts.lineage)

@@ -1,4 +1,4 @@
-"""The transformer: equal to transformers' Qwen3, causal, the same with and without a cache."""
+"""The transformer: causal, the same with and without a cache, its parts equal to their equations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from llm_core.model.positions import rotate
 from llm_core.model.presets import forward_flops_per_token, parameter_count, training_flops_per_token
 from llm_core.model.storage import load_extra_tensors, load_model, read_description, save_model
 from llm_core.model.transformer import Transformer
-from llm_core.model.weight_names import qwen3_name
 
 VOCAB = 300
 
@@ -40,36 +39,6 @@ def small_model(**changes: object) -> Transformer:
 
 def some_tokens(batch: int = 2, time: int = 32) -> torch.Tensor:
     return torch.randint(0, VOCAB, (batch, time), generator=torch.Generator().manual_seed(3))
-
-
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
-def test_logits_equal_qwen3_of_transformers(tied: bool, kv_heads: int) -> None:
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    model = small_model(tie_embeddings=tied, kv_heads=kv_heads, rope_base=5000.0)
-    config = model.config
-    peer = Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=VOCAB,
-            hidden_size=config.dim,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=kv_heads,
-            head_dim=config.head_dim,
-            intermediate_size=config.ffn_dim,
-            max_position_embeddings=config.context_length,
-            rope_parameters={"rope_type": "default", "rope_theta": config.rope_base},
-            rms_norm_eps=config.norm_eps,
-            tie_word_embeddings=tied,
-        )
-    ).eval()
-    peer.load_state_dict({qwen3_name(name): tensor for name, tensor in model.state_dict().items()}, strict=True)
-    tokens = some_tokens()
-    with torch.no_grad():
-        ours, theirs = model(tokens), peer(tokens).logits
-    assert ours.std() > 0.3  # the comparison means something
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
