@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.config import OptimizerConfig
+from llm_core.train.parallel.matrices import on_whole_matrices
+from llm_core.train.parallel.parts import is_divided, local, split_like
 
 #: Nesterov momentum of Muon; Jordan et al. 2024.
 MUON_MOMENTUM = 0.95
 #: Coefficients of the quintic iteration, tuned for the steepest slope at zero; Jordan et al. 2024.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
-#: What AdamW keeps of each parameter, in PyTorch's words: updates so far, mean gradient, mean squared gradient.
-ADAMW_STATE = ("step", "exp_avg", "exp_avg_sq")
+#: What AdamW keeps of each parameter besides the number of updates: mean gradient and mean squared gradient.
+ADAMW_MEANS = ("exp_avg", "exp_avg_sq")
 
 Named = dict[str, nn.Parameter]
 
@@ -94,27 +96,31 @@ class Muon:
 
     def __init__(self, parameters: Named, *, lr: float, weight_decay: float) -> None:
         self.parameters, self.lr, self.weight_decay = parameters, lr, weight_decay
-        self.momentum = {name: torch.zeros_like(p) for name, p in parameters.items()}
-        by_shape: dict[torch.Size, list[str]] = defaultdict(list)
+        self.momentum = {name: torch.zeros_like(local(p)) for name, p in parameters.items()}
+        by_shape: dict[object, list[str]] = defaultdict(list)
         for name, parameter in parameters.items():
-            by_shape[parameter.shape].append(name)
+            by_shape[parameter.shape, getattr(parameter, "placements", None)].append(name)
         self._stacks = list(by_shape.values())
 
     @torch.no_grad()
     def step(self, share: float, admitted: Tensor | None = None) -> None:
         for names in self._stacks:
-            weights: list[Tensor] = [self.parameters[name] for name in names]
-            gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in weights]
+            parameters = [self.parameters[name] for name in names]
+            weights = [local(parameter) for parameter in parameters]
+            gradients = [
+                torch.zeros_like(w) if p.grad is None else local(p.grad)
+                for p, w in zip(parameters, weights, strict=True)
+            ]
             momenta = [self.momentum[name] for name in names]
             if admitted is not None and not admitted.item():
                 continue
             torch._foreach_lerp_(momenta, gradients, 1.0 - MUON_MOMENTUM)
             ahead = torch._foreach_lerp(gradients, momenta, MUON_MOMENTUM)  # Nesterov: look one step ahead
-            updates = newton_schulz(torch.stack(ahead)).to(weights[0].dtype)
-            rows, columns = weights[0].shape
+            updates = [u.to(weights[0].dtype) for u in on_whole_matrices(newton_schulz, ahead, parameters[0])]
+            rows, columns = parameters[0].shape
             rate = self.lr * share
             torch._foreach_mul_(weights, 1.0 - rate * self.weight_decay)
-            torch._foreach_add_(weights, updates.unbind(0), alpha=-rate * max(1.0, rows / columns) ** 0.5)
+            torch._foreach_add_(weights, updates, alpha=-rate * max(1.0, rows / columns) ** 0.5)
 
 
 class Optimizer:
@@ -128,9 +134,11 @@ class Optimizer:
         self.config = config
         self.muon = Muon(self.groups.muon, lr=config.muon_lr, weight_decay=config.weight_decay)
         self._named = self.groups.decayed | self.groups.plain
+        # AdamW works element by element, so each process updates the parts that it holds.
+        self._parts = {name: nn.Parameter(local(p)) if is_divided(p) else p for name, p in self._named.items()}
         groups = [
-            {"params": list(self.groups.decayed.values()), "weight_decay": config.weight_decay},
-            {"params": list(self.groups.plain.values()), "weight_decay": 0.0},
+            {"params": [self._parts[name] for name in self.groups.decayed], "weight_decay": config.weight_decay},
+            {"params": [self._parts[name] for name in self.groups.plain], "weight_decay": 0.0},
         ]
         self.adamw = torch.optim.AdamW(
             [group for group in groups if group["params"]],
@@ -139,7 +147,7 @@ class Optimizer:
             eps=config.eps,
             fused=True,  # one pass over all memory; half the time of the default on the CPU too
         )
-        for parameter in self._named.values():  # now, not at the first step: the state always has the same tensors
+        for parameter in self._parts.values():  # now, not at the first step: the state always has the same tensors
             self.adamw.state[parameter] = {
                 "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                 "exp_avg": torch.zeros_like(parameter),
@@ -156,6 +164,10 @@ class Optimizer:
             group["lr"] = self.config.lr * share
         # The fused kernel's own way to leave a step out, made for gradient scaling: no host has to ask.
         self.adamw.found_inf = None if admitted is None else 1.0 - admitted  # type: ignore[attr-defined]
+        for name, part in self._parts.items():
+            parameter = self._named[name]
+            if part is not parameter:
+                part.data, part.grad = local(parameter), None if parameter.grad is None else local(parameter.grad)
         self.adamw.step()
         self.muon.step(share, admitted)
 
@@ -166,8 +178,11 @@ class Optimizer:
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor of the state under ``kind.parameter``, the live ones: what is copied into them counts."""
-        tensors = {f"muon_momentum.{name}": tensor for name, tensor in self.muon.momentum.items()}
+        muon = self.groups.muon
+        tensors = {f"muon_momentum.{name}": split_like(t, muon[name]) for name, t in self.muon.momentum.items()}
         for name, parameter in self._named.items():
-            for kind in ADAMW_STATE:
-                tensors[f"adamw_{kind}.{name}"] = self.adamw.state[parameter][kind]
+            state = self.adamw.state[self._parts[name]]
+            tensors[f"adamw_step.{name}"] = state["step"]
+            for kind in ADAMW_MEANS:
+                tensors[f"adamw_{kind}.{name}"] = split_like(state[kind], parameter)
         return tensors

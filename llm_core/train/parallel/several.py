@@ -43,6 +43,7 @@ class Several(Parallel):
         self.sizes = grid.Sizes.of(config, grid.processes())
         self.mesh = grid.connect(self.sizes, device)
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self.passes_are_own = config.data == "ddp" and self.sizes.tensor == self.sizes.pipeline == 1
         self.share = Share(self.mesh.get_local_rank("data"), self.sizes.data)
         self._pipeline: Pipeline | None = None
         self._copies: GradientSum | None = None
@@ -139,7 +140,7 @@ class Several(Parallel):
         pieces = self.sizes.pipeline if parameter in self._own else 1
         if isinstance(parameter, DTensor):
             for size, placement in zip(parameter.device_mesh.shape, parameter.placements, strict=True):
-                pieces *= size if placement.is_shard() else 1
+                pieces *= 1 if placement.is_replicate() else size
         return self.world_size / pieces
 
     def _reduce(self, tensor: Tensor, dimension: str) -> None:

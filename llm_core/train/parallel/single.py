@@ -23,6 +23,8 @@ class Parallel:
     world_size = 1
     #: Which rows of every batch this process computes.
     share: Share = WHOLE
+    #: Whether a pass over one piece of a batch waits for no other process.
+    passes_are_own = True
 
     @property
     def is_main(self) -> bool:
