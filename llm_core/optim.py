@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from llm_core.config import OptimizerConfig
-from llm_core.train.parallel.matrices import on_whole_matrices
+from llm_core.muon import Muon
 from llm_core.train.parallel.parts import is_divided, local, split_like
 
-#: Nesterov momentum of Muon; Jordan et al. 2024.
-MUON_MOMENTUM = 0.95
-#: Coefficients of the quintic iteration, tuned for the steepest slope at zero; Jordan et al. 2024.
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-NEWTON_SCHULZ_STEPS = 5
 #: What AdamW keeps of each parameter besides the number of updates: mean gradient and mean squared gradient.
 ADAMW_MEANS = ("exp_avg", "exp_avg_sq")
 
@@ -59,68 +53,6 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> ParameterGrou
     assert len(placed) == len(set(placed)), "a parameter is in two optimizer groups"
     assert set(placed) == wanted, "a parameter is in no optimizer group"
     return ParameterGroups(muon, decayed, plain)
-
-
-def newton_schulz(matrices: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
-    """The nearest (semi-)orthogonal matrix of each, roughly: U V^T of the singular value decomposition U S V^T.
-
-    A quintic polynomial is applied again and again; it moves all singular values to between 0.7 and 1.2 without
-    ever computing them. Jordan et al. 2024, https://kellerjordan.github.io/posts/muon
-
-    Args:
-        matrices: (count, rows, columns); all of them go through each product together.
-
-    Returns:
-        (count, rows, columns) in bfloat16, which is all the precision that this needs.
-    """
-    a, b, c = NEWTON_SCHULZ
-    x = matrices.bfloat16()
-    tall = x.shape[-2] > x.shape[-1]
-    if tall:  # the products below are square in the number of rows: make that the shorter side
-        x = x.mT
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)  # singular values into [0, 1]
-    for _ in range(steps):
-        gram = x @ x.mT  # (count, rows, rows)
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x.mT if tall else x
-
-
-class Muon:
-    """Momentum, orthogonalized (Jordan et al. 2024): every direction of a matrix moves equally far.
-
-    The rate is scaled by sqrt(max(1, rows / columns)), the convention of the original; so ``lr`` is the size of the
-    update's singular values and doesn't depend on the width. Weight decay is decoupled, as in AdamW.
-
-    Matrices of one shape are stacked and go through Newton-Schulz as one batch.
-    """
-
-    def __init__(self, parameters: Named, *, lr: float, weight_decay: float) -> None:
-        self.parameters, self.lr, self.weight_decay = parameters, lr, weight_decay
-        self.momentum = {name: torch.zeros_like(local(p)) for name, p in parameters.items()}
-        by_shape: dict[object, list[str]] = defaultdict(list)
-        for name, parameter in parameters.items():
-            by_shape[parameter.shape, getattr(parameter, "placements", None)].append(name)
-        self._stacks = list(by_shape.values())
-
-    @torch.no_grad()
-    def step(self, share: float, admitted: Tensor | None = None) -> None:
-        for names in self._stacks:
-            parameters = [self.parameters[name] for name in names]
-            weights = [local(parameter) for parameter in parameters]
-            gradients = [
-                torch.zeros_like(w) if p.grad is None else local(p.grad)
-                for p, w in zip(parameters, weights, strict=True)
-            ]
-            momenta = [self.momentum[name] for name in names]
-            if admitted is not None and not admitted.item():
-                continue
-            torch._foreach_lerp_(momenta, gradients, 1.0 - MUON_MOMENTUM)
-            ahead = torch._foreach_lerp(gradients, momenta, MUON_MOMENTUM)  # Nesterov: look one step ahead
-            updates = [u.to(weights[0].dtype) for u in on_whole_matrices(newton_schulz, ahead, parameters[0])]
-            rows, columns = parameters[0].shape
-            rate = self.lr * share
-            torch._foreach_mul_(weights, 1.0 - rate * self.weight_decay)
-            torch._foreach_add_(weights, updates, alpha=-rate * max(1.0, rows / columns) ** 0.5)
 
 
 class Optimizer:

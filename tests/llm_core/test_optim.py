@@ -5,7 +5,8 @@ from llm_core.adapt.classify import TextClassifier
 from llm_core.config import ModelConfig, OptimizerConfig
 from llm_core.model.initialization import initialize
 from llm_core.model.transformer import Transformer
-from llm_core.optim import Optimizer, newton_schulz, parameter_groups
+from llm_core.muon import newton_schulz
+from llm_core.optim import Optimizer, parameter_groups
 
 SHAPE = ModelConfig(layers=2, dim=32, heads=4, kv_heads=2, ffn_dim=48, context_length=16)
 
