@@ -42,3 +42,9 @@ class DiskFull(LlmCoreError):
     """There is no room left to write to (``EX_IOERR``). What was there before is untouched."""
 
     exit_code = 74
+
+
+class Locked(LlmCoreError):
+    """Another process is at work there (``EX_CANTCREAT``). What it does is untouched."""
+
+    exit_code = 73

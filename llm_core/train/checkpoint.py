@@ -103,6 +103,7 @@ class Checkpoints:
         published: told the step of a checkpoint at the moment when it is safe; possibly from another thread.
         failed: told (step, why) of one that couldn't be written. The earlier ones are as they were, and training
             needn't stop; :meth:`wait` raises the error for whoever does have to know.
+        beat: called whenever something was written: a slow disk is no hang.
     """
 
     def __init__(
@@ -115,11 +116,12 @@ class Checkpoints:
         background: bool = False,
         published: Callable[[int], None] = lambda step: None,
         failed: Callable[[int, Exception], None] = lambda step, error: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.background = CheckpointFolder(folder, keep), background
         self.identity = json.loads(json.dumps(identity, sort_keys=True))
         self.parallel = parallel or Parallel()
-        self._published, self._failed = published, failed
+        self._published, self._failed, self._beat = published, failed, beat
         self._error: Exception | None = None
         self._writer: threading.Thread | None = None
         self._index: Index | None = None
@@ -238,7 +240,7 @@ class Checkpoints:
         rank = self.parallel.rank
         if self.parallel.is_main:
             temporary.mkdir(parents=True, exist_ok=True)
-        written = {name: write_tensors(temporary / name, tensors) for name, tensors in files.items()}
+        written = {name: write_tensors(temporary / name, tensors, self._beat) for name, tensors in files.items()}
         if not self.parallel.is_main:
             write_bytes(temporary / _mark(rank, DONE), json.dumps(written).encode())
             self._await_publication(temporary, step)

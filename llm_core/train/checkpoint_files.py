@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -140,11 +140,14 @@ class HostCopies:
         return copies
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], beat: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Write a safetensors file and bring it to the disk.
 
     Hashes what it writes on the way, so that nothing has to be read again. (The library's own writer would hold the
     interpreter, and the training with it, for as long as it writes.)
+
+    Args:
+        beat: called whenever some of it is written.
 
     Returns:
         The entry for the manifest.
@@ -167,6 +170,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
             for start in range(0, len(view), CHUNK):
                 size += write_all(file.fileno(), view[start : start + CHUNK])
                 digest.update(view[start : start + CHUNK])
+                beat()
         os.fsync(file.fileno())
     return {"bytes": size, "sha256": digest.hexdigest()}
 

@@ -1,4 +1,4 @@
-"""Polite interruption: SIGTERM and SIGINT ask for a stop, and the loop stops where nothing is lost."""
+"""Polite interruption: a signal asks for a stop, and the loop stops where nothing is lost."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: SIGTERM: schedulers and `kill`. SIGINT: Ctrl-C. SIGUSR1: Slurm's word that the time is nearly up (`--signal`).
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)
+)  # Windows has no SIGUSR1
 
 
 class StopSignal:
-    """While it is entered, SIGTERM and SIGINT only set :attr:`requested`; before and after they act as before.
+    """While it is entered these signals only set :attr:`requested`; before and after they act as before.
 
     Outside of the main thread Python can't handle signals; there it never asks for a stop.
     """
