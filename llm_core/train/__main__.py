@@ -3,12 +3,13 @@
 The request names the stage (a door in llm_core.stages), its configuration, inputs, output folder and runtime. What
 happens is told on stdout, one JSON object a line: {"progress": [done, total, message]}, {"log": text}, and at the end
 {"counters": {...}} or {"error": {...}}. The exit code says what to do next; see :mod:`llm_core.errors`.
+
+Started by torchrun it is one of several processes. The first of them speaks for all; the others tell their errors only.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import json
 import os
@@ -25,6 +26,9 @@ from pydantic import BaseModel, ValidationError
 
 from llm_core.config import AssistantConfig, ClassifierStage, EvaluateConfig, LlmRuntime, PretrainStage
 from llm_core.errors import DiskFull, LlmCoreError, OutOfMemory, Preempted
+from llm_core.train.interrupt import SIGNALS
+from llm_core.train.lock import run_lock
+from llm_core.train.parent import end_as_orphan, follow_the_parent
 
 #: The stages that run here, and what their configuration is.
 STAGES: dict[str, type[BaseModel]] = {
@@ -43,16 +47,19 @@ class Messages:
     After that, stdout is stderr: what a library prints doesn't get between the lines.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, errors_only: bool) -> None:
+        self.errors_only = errors_only
         self._out = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
         self._lock = threading.Lock()
         self._last = 0.0
 
     def send(self, message: dict[str, Any]) -> None:
+        if self.errors_only and "error" not in message:
+            return
         with self._lock, contextlib.suppress(BrokenPipeError):  # nobody listens any more: go on, the log is on disk
             self._out.write(json.dumps(message, default=float) + "\n")
-            self._out.flush()
+            self._out.flush()  # one write: lines of several processes don't mix
 
     def progress(self, done: float, total: float | None, message: str = "") -> None:
         if done == total or time.monotonic() - self._last >= QUIET:
@@ -73,9 +80,11 @@ def main(arguments: list[str]) -> int:
     # burns the very time that the awaited thread needs (measured: docs/decisions.md).
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    messages = Messages()
+    messages = Messages(errors_only=not is_main_process())
     follow_the_parent()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    if "WORLD_SIZE" in os.environ:
+        end_as_orphan(Preempted.exit_code)
+    for number in SIGNALS:
         signal.signal(number, _interrupt)
     try:
         counters = run_request(Path(arguments[0]), messages)
@@ -109,18 +118,16 @@ def run_request(path: Path, messages: Messages) -> dict[str, int | float | str]:
     door = importlib.import_module(f"llm_core.stages.{stage}")
     folders = {name: Path(folder) for name, folder in inputs.items()}
     out.mkdir(parents=True, exist_ok=True)
-    counters: dict[str, int | float | str] = door.run(
-        STAGES[stage].model_validate(config), folders, out, messages.progress, runtime
-    )
+    with run_lock(out) if is_main_process() else contextlib.nullcontext():
+        counters: dict[str, int | float | str] = door.run(
+            STAGES[stage].model_validate(config), folders, out, messages.progress, runtime
+        )
     return counters
 
 
-def follow_the_parent() -> None:
-    """On Linux, ask the kernel for SIGTERM when the parent dies, whatever way: a trainer must not outlive it."""
-    if sys.platform.startswith("linux"):
-        pr_set_pdeathsig = 1
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+def is_main_process() -> bool:
+    """Whether this is the first of several processes (torchrun says which), or the only one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -139,7 +146,17 @@ def _unexpected(error: Exception, messages: Messages) -> int:
     if isinstance(full, DiskFull):
         return messages.error(full, str(full), full.exit_code)
     traceback.print_exc(file=sys.stderr)
+    if is_lost_connection(error):
+        lost = ConnectionError("another process of this run has ended, so this one can't go on.")
+        return messages.error(lost, f"{lost} ({str(error).splitlines()[0][:200]})", 1)
     return messages.error(error, f"{type(error).__name__}: {error}", 1)
+
+
+def is_lost_connection(error: Exception) -> bool:
+    """Whether ``error`` says that another process of the run can't be reached. gloo has no class for that."""
+    import torch.distributed as dist
+
+    return dist.is_available() and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 if __name__ == "__main__":
