@@ -179,7 +179,14 @@ def stages_of(config: PipelineConfig) -> list[Stage]:
         )
     add("tokenizer", "Train the tokenizer", f"{llm}.train_tokenizer", config.tokenizer, {"documents": "mix"})
     tokenized = {"tokenizer": "tokenizer"}
-    add("shards", "Write token shards", f"{llm}.write_shards", config.shards, {"documents": "mix"} | tokenized)
+    add(
+        "shards",
+        "Write token shards",
+        f"{llm}.write_shards",
+        config.shards,
+        {"documents": "mix"} | tokenized,
+        resumable=True,
+    )
     add(
         "pretrain",
         "Pretrain the language model",

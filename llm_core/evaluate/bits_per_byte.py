@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import lzma
 import math
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,12 @@ from llm_core.model.transformer import Transformer
 from llm_core.shards.format import read_index
 from llm_core.shards.loader import TokenRows
 from llm_core.train.batches import IGNORE, Batch, Example, in_order, token_batch
-from llm_core.train.objectives import next_token
+from llm_core.train.objectives import linear_cross_entropy, next_token
 
 #: Tokens in one forward pass.
 BATCH_TOKENS = 8192
+#: Sources that a validation tells apart.
+MOST_SOURCES = 20
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,18 @@ def bits_per_byte(nats: float, text_bytes: int) -> float:
     return nats / math.log(2) / max(1, text_bytes)
 
 
+@dataclass(frozen=True)
+class LossBySource:
+    whole: LanguageModelLoss
+    sources: dict[str, LanguageModelLoss]
+    """By source, where there are several; the largest ones, so that they may be fewer than all."""
+
+    def metrics(self) -> dict[str, float]:
+        """What a validation tells."""
+        named = {f"{name}/bits_per_byte": measured.bits_per_byte for name, measured in self.sources.items()}
+        return {"loss": self.whole.loss, "bits_per_byte": self.whole.bits_per_byte, **named}
+
+
 def loss_on_rows(
     model: Transformer,
     rows: TokenRows,
@@ -63,19 +78,49 @@ def loss_on_rows(
     limit: int | None,
     device: torch.device,
     tick: Callable[[], None],
-) -> LanguageModelLoss:
-    """The loss on the first ``limit`` rows of a split, each row with nothing before it. Cheap, for use in training."""
+    *,
+    document_mask: bool = False,
+) -> LossBySource:
+    """The loss on ``limit`` rows from all over a split, each row with nothing before it; also source by source. Cheap,
+    for use in training."""
     count = len(rows) if limit is None else min(limit, len(rows))
+    numbers = np.arange(count) * len(rows) // max(1, count)
     size = max(1, BATCH_TOKENS // rows.context_length)
-    loss_sum, tokens, text_bytes = 0.0, 0, 0
+    names = rows.index.sources
+    several = len(rows.index.splits[rows.split].source_tokens) > 1
+    nats, tokens, text_bytes = (np.zeros(len(names)) for _ in range(3))
     for start in range(0, count, size):
         tick()
-        piece = np.stack([rows.row(i) for i in range(start, min(count, start + size))])
-        batch = token_batch(piece)
-        loss_sum += next_token(model, batch.to(device)).item()
-        tokens += batch.valid
-        text_bytes += int(byte_lengths[piece[:, 1:]].sum())
-    return LanguageModelLoss(loss_sum, tokens, text_bytes)
+        piece = rows.read(numbers[start : start + size], documents=document_mask or several)
+        valid = np.flatnonzero(piece.targets.ravel() != IGNORE)
+        targets = piece.targets.ravel()[valid]
+        sources = np.zeros(len(valid), dtype=np.int64)
+        if piece.documents is not None:
+            sources = rows.sources[piece.documents.ravel()[valid]].astype(np.int64)
+        batch = token_batch(piece if document_mask else replace(piece, documents=None)).to(device)
+        hidden = model.hidden(batch.tokens, document_ids=batch.document_ids).flatten(0, 1)
+        for source in np.unique(sources).tolist():
+            chosen = torch.from_numpy(valid[sources == source]).to(device)
+            nats[source] += linear_cross_entropy(
+                hidden[chosen],
+                model.head.weight,
+                batch.targets.flatten()[chosen],
+                len(chosen),
+                softcap=model.config.logit_softcap,
+            ).item()
+        tokens += np.bincount(sources, minlength=len(names))
+        text_bytes += np.bincount(sources, weights=byte_lengths[targets], minlength=len(names))
+    measured = [LanguageModelLoss(float(a), int(b), int(c)) for a, b, c in zip(nats, tokens, text_bytes, strict=True)]
+    whole = LanguageModelLoss(float(nats.sum()), int(tokens.sum()), int(text_bytes.sum()))
+    largest = sorted(np.flatnonzero(tokens).tolist(), key=lambda source: (-tokens[source], names[source]))[
+        :MOST_SOURCES
+    ]
+    return LossBySource(whole, {metric_name(names[s]): measured[s] for s in largest} if several else {})
+
+
+def metric_name(source: str) -> str:
+    """A source's name with only what a metric's name may hold (MLflow's rule; the slash divides)."""
+    return re.sub(r"[^\w. -]", "_", source, flags=re.ASCII)[:100] or "_"
 
 
 def loss_on_documents(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llm_core.shards.loader import TokenRows
-from llm_core.shards.order import permute
+from llm_core.shards.loader import NO_TARGET, Rows, TokenRows
+from llm_core.shards.order import permute_many
 
 #: Targets with this value don't count.
-IGNORE = -100
+IGNORE = NO_TARGET
 #: Batches that are sorted by length together. More waste less padding, and mix lengths less from step to step.
 POOL_BATCHES = 8
 
@@ -95,27 +96,52 @@ class BatchSource(Protocol):
         """Rows in a whole batch."""
 
 
-def token_batch(rows: np.ndarray) -> Batch:
-    """Rows of (count, time + 1) token ids: the inputs are all but the last, the targets all but the first."""
-    tokens = torch.from_numpy(rows)
-    lengths = torch.full((len(rows),), rows.shape[1] - 1)
-    return batch_of(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), lengths)
+def token_batch(rows: Rows) -> Batch:
+    """Rows of a split. If they tell their documents, tokens don't see other documents: each place belongs to the
+    document of its target, so the <|endoftext|> before a document is its beginning and is all that its first token is
+    predicted from. Therefore every target counts."""
+    documents = None if rows.documents is None else torch.from_numpy(rows.documents)
+    lengths = torch.from_numpy(rows.lengths)
+    count = int(rows.lengths.sum())
+    return Batch(torch.from_numpy(rows.tokens), torch.from_numpy(rows.targets), lengths, count, count, documents)
 
 
 class TokenBatches:
     """Pretraining: rows of equal length, in the shards' own shuffled order."""
 
-    def __init__(self, rows: TokenRows, batch_tokens: int, seed: int) -> None:
-        self.rows, self.seed = rows, seed
+    def __init__(
+        self, rows: TokenRows, batch_tokens: int, seed: int, *, document_mask: bool = False, read_ahead: bool = False
+    ) -> None:
+        """
+        Args:
+            document_mask: tokens don't see other documents of their row.
+            read_ahead: read the next step's rows in a thread while this step's are computed.
+        """
+        self.rows, self.seed, self.document_mask = rows, seed, document_mask
         self.batch_rows = max(1, round(batch_tokens / rows.context_length))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead") if read_ahead else None
+        self._ahead: tuple[tuple[int, int, Share], Future[list[Batch]]] | None = None
 
     def micro_batches(self, step: int, rows: int, share: Share = WHOLE) -> list[Batch]:
+        wanted = (step, rows, share)
+        # What was read ahead is used if it is just what is asked for, so reading ahead can't change what comes.
+        ahead, self._ahead = self._ahead, None
+        found = ahead[1].result() if ahead is not None and ahead[0] == wanted else self._read(*wanted)
+        if self._thread is not None:
+            following = (step + 1, rows, share)
+            self._ahead = (following, self._thread.submit(self._read, *following))
+        return found
+
+    def _read(self, step: int, rows: int, share: Share) -> list[Batch]:
         first = step * self.batch_rows
         pieces = share.pieces(self.batch_rows, rows)
-        made = [token_batch(self.rows.batch(first + a, b - a, self.seed)) for a, b in pieces if a < b]
+        made = [self._batch(first + a, b - a) for a, b in pieces if a < b]
         if not made:  # fewer rows than processes
-            made = [nothing_like(token_batch(self.rows.batch(first, 1, self.seed)))]
+            made = [nothing_like(self._batch(first, 1))]
         return made + [nothing_like(made[-1])] * (len(pieces) - len(made))
+
+    def _batch(self, start: int, count: int) -> Batch:
+        return token_batch(self.rows.read(self.rows.shuffled(start, count, self.seed), documents=self.document_mask))
 
 
 @dataclass(frozen=True)
@@ -161,13 +187,13 @@ class ExampleBatches:
         """The examples' numbers in each batch of ``epoch``."""
         if self._epoch[0] != epoch:
             n, size = len(self.examples), self.batch_rows
-            order = [permute(self.seed, epoch, index, n) for index in range(n)]
+            order = permute_many(self.seed, epoch, np.arange(n), n).tolist()
             batches: list[list[int]] = []
             for start in range(0, n, size * POOL_BATCHES):
                 pool = sorted(order[start : start + size * POOL_BATCHES], key=lambda i: len(self.examples[i].tokens))
                 batches += [pool[at : at + size] for at in range(0, len(pool), size)]
             count = len(batches)
-            shuffled = [batches[permute(self.seed + 1, epoch, index, count)] for index in range(count)]
+            shuffled = [batches[at] for at in permute_many(self.seed + 1, epoch, np.arange(count), count)]
             self._epoch = (epoch, shuffled)
         return self._epoch[1]
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from llm_core.config import LlmRuntime, ShardsConfig, TokenizerConfig
 from llm_core.errors import LlmCoreError
+from llm_core.evaluate.bits_per_byte import split_tokens
 from llm_core.progress import no_progress
 from llm_core.shards.documents import read_documents, split_of
 from llm_core.shards.format import read_index, token_dtype
 from llm_core.shards.loader import TokenRows
-from llm_core.shards.order import permute
+from llm_core.shards.order import permute, permute_many
 from llm_core.stages import train_tokenizer, write_shards
 from llm_core.tokenizer.encode import Tokenizer
 
@@ -92,41 +93,75 @@ def test_the_same_documents_give_the_same_bytes(tmp_path: Path, texts: list[str]
 
 
 def test_rows_tile_the_split(built: tuple[Path, Path]) -> None:
-    index = read_index(built[1])
-    whole = np.concatenate(
-        [np.fromfile(built[1] / file.name, dtype=index.dtype) for file in index.splits["train"].files]
-    ).astype(np.int64)
+    whole = split_tokens(built[1], "train")
     rows = TokenRows.open(built[1], "train", 33, verify=True)
     assert len(rows) == (len(whole) - 1) // 33
-    for i in range(len(rows)):
-        assert np.array_equal(rows.row(i), whole[i * 33 : i * 33 + 34])
-    with pytest.raises(IndexError):
-        rows.row(len(rows))
+    read = rows.read(np.arange(len(rows)), documents=True)
+    used = len(rows) * 33
+    assert np.array_equal(read.tokens.ravel(), whole[:used])
+    assert np.array_equal(read.targets.ravel(), whole[1 : used + 1])
+    assert set(read.lengths.tolist()) == {33}
+    # A target belongs to the document that it stands in, its closing <|endoftext|> included.
+    assert read.documents is not None
+    closed = np.cumsum(whole == rows.index.eot_id)
+    assert np.array_equal(read.documents.ravel(), closed[:used])
+    again = rows.read(np.array([5, 2, 5]))
+    assert np.array_equal(again.tokens, read.tokens[[5, 2, 5]]) and again.documents is None
+    for outside in (len(rows), -1):
+        with pytest.raises(IndexError):
+            rows.read(np.array([outside]))
 
 
-def test_a_batch_is_a_function_of_its_place(built: tuple[Path, Path]) -> None:
+def test_training_rows_are_a_function_of_their_place(built: tuple[Path, Path]) -> None:
     rows = TokenRows.open(built[1], "train", 33)
     n = len(rows)
-    three_epochs = rows.batch(0, 3 * n, seed=5)
-    assert np.array_equal(rows.batch(n - 2, 4, seed=5), three_epochs[n - 2 : n + 2])  # across the epochs' border
-    in_order = Counter(rows.row(i).tobytes() for i in range(n))
-    epochs = [three_epochs[e * n : (e + 1) * n] for e in range(3)]
+    three_epochs = rows.shuffled(0, 3 * n, seed=5)
+    assert np.array_equal(rows.shuffled(n - 2, 4, seed=5), three_epochs[n - 2 : n + 2])  # across the epochs' border
+    epochs = three_epochs.reshape(3, n)
     for epoch in epochs:
-        assert Counter(row.tobytes() for row in epoch) == in_order
+        assert sorted(epoch.tolist()) == list(range(n))
     assert not np.array_equal(epochs[0], epochs[1])
-    assert not np.array_equal(rows.batch(0, n, seed=6), epochs[0])
+    assert not np.array_equal(rows.shuffled(0, n, seed=6), epochs[0])
+    assert epochs[1].tolist() == [permute(5, 1, i, n) for i in range(n)]
 
 
-def test_damage_is_found_and_named(built: tuple[Path, Path]) -> None:
+def test_a_flipped_bit_is_found_and_named(built: tuple[Path, Path]) -> None:
+    file = read_index(built[1]).splits["train"].files[1]
+    for name in (file.name, file.offsets, file.sources):
+        path = built[1] / name
+        content = path.read_bytes()
+        path.write_bytes(flipped(content, len(content) - 3, 2))
+        TokenRows.open(built[1], "train", 33)  # the size is right
+        with pytest.raises(LlmCoreError, match=rf"{name}.*sha256"):
+            TokenRows.open(built[1], "train", 33, verify=True)
+        path.write_bytes(content)
+    TokenRows.open(built[1], "train", 33, verify=True)
+
+
+@given(st.data())
+def test_no_bit_of_the_index_can_flip_unseen(index_bytes: tuple[Path, bytes], data: st.DataObject) -> None:
+    folder, content = index_bytes
+    at, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
+    (folder / "index.json").write_bytes(flipped(content, at, bit))
+    with pytest.raises(LlmCoreError, match=r"index\.json"):
+        read_index(folder)
+
+
+def flipped(content: bytes, at: int, bit: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :]
+
+
+@pytest.fixture(scope="module")
+def index_bytes(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> tuple[Path, bytes]:
+    root = tmp_path_factory.mktemp("index")
+    _, shards = run_stages(write_documents(root / "documents", texts), root / "out")
+    return shards, (shards / "index.json").read_bytes()
+
+
+def test_other_damage_is_named(built: tuple[Path, Path]) -> None:
     file = read_index(built[1]).splits["train"].files[1]
     path = built[1] / file.name
-    content = bytearray(path.read_bytes())
-    content[100] ^= 4
-    path.write_bytes(content)
-    TokenRows.open(built[1], "train", 33)  # the size is right
-    with pytest.raises(LlmCoreError, match=rf"{file.name}.*sha256"):
-        TokenRows.open(built[1], "train", 33, verify=True)
-    path.write_bytes(content[:-2])
+    path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(LlmCoreError, match=rf"{file.name}.*bytes"):
         TokenRows.open(built[1], "train", 33)
     path.unlink()
@@ -135,6 +170,26 @@ def test_damage_is_found_and_named(built: tuple[Path, Path]) -> None:
     (built[1] / "index.json").write_text('{"format": "other"}')
     with pytest.raises(LlmCoreError, match=r"index\.json"):
         TokenRows.open(built[1], "train", 33)
+    (built[1] / "index.json").write_text('{"format": "groundup-token-shards", "version": 1}')
+    with pytest.raises(LlmCoreError, match=r"of version 1, this program reads version 2.*Run the shards stage again"):
+        TokenRows.open(built[1], "train", 33)
+
+
+def test_documents_keep_their_sources(tmp_path: Path, texts: list[str]) -> None:
+    sources = [f"source {i % 7 % 3}" for i in range(300)]
+    _, shards = run_stages(
+        write_documents(tmp_path / "documents", texts, splits=SPLITS * 30, source=sources), tmp_path / "out"
+    )
+    index = read_index(shards)
+    assert index.sources == ["source 0", "source 1", "source 2"]
+    for split in ("train", "validation"):
+        rows = TokenRows.open(shards, split, 8, verify=True)
+        expected = [s for s, its in zip(sources, SPLITS * 30, strict=True) if its == split]
+        assert [index.sources[number] for number in rows.sources] == expected
+        tokens = Counter[str]()
+        for source, length in zip(expected, np.diff(rows.offsets), strict=True):
+            tokens[source] += int(length)
+        assert index.splits[split].source_tokens == tokens
 
 
 def test_a_context_longer_than_the_shards_is_explained(built: tuple[Path, Path]) -> None:
@@ -191,13 +246,16 @@ def test_a_sample_is_capped_and_spread(tmp_path: Path) -> None:
 
 @given(st.integers(0, 2**31), st.integers(0, 1000), st.integers(1, 600))
 def test_the_order_is_a_permutation(seed: int, epoch: int, n: int) -> None:
-    assert sorted(permute(seed, epoch, i, n) for i in range(n)) == list(range(n))
+    order = [permute(seed, epoch, i, n) for i in range(n)]
+    assert sorted(order) == list(range(n))
+    assert permute_many(seed, epoch, np.arange(n), n).tolist() == order
 
 
 @given(st.integers(0, 2**31), st.integers(1, 10**12), st.data())
 def test_large_orders_stay_in_range(seed: int, n: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, n - 1))
     assert 0 <= permute(seed, 0, index, n) < n
+    assert permute_many(seed, 0, np.array([index, 0]), n).tolist() == [permute(seed, 0, i, n) for i in (index, 0)]
 
 
 def test_the_order_is_well_mixed_and_pinned() -> None:
@@ -210,6 +268,8 @@ def test_the_order_is_well_mixed_and_pinned() -> None:
     assert (order == other).sum() < 10
     with pytest.raises(ValueError, match="outside"):
         permute(1, 0, 5, 5)
+    with pytest.raises(ValueError, match="outside"):
+        permute_many(1, 0, np.array([4, 5]), 5)
 
 
 def test_dtype_follows_the_vocabulary() -> None:

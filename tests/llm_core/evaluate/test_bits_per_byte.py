@@ -76,11 +76,47 @@ def test_the_same_text_costs_the_same_alone_and_in_a_batch() -> None:
 def test_rows_count_the_bytes_of_their_targets(toy: Any) -> None:
     tokenizer = Tokenizer.load(toy.tokenizer)
     rows = TokenRows.open(toy.shards, "validation", 16)
-    measured = loss_on_rows(uniform_model(tokenizer.vocab_size), rows, tokenizer.byte_lengths, 3, CPU, nothing)
-    targets = np.concatenate([rows.row(i)[1:] for i in range(3)])
-    assert measured.tokens == 48
-    assert measured.bytes == len(tokenizer.decode_bytes(targets))
-    assert measured.loss == pytest.approx(math.log(tokenizer.vocab_size), rel=1e-5)
+    model = uniform_model(tokenizer.vocab_size)
+    measured = loss_on_rows(model, rows, tokenizer.byte_lengths, 3, CPU, nothing)
+    targets = rows.read(np.arange(3) * len(rows) // 3).targets  # from all over the split
+    assert measured.whole.tokens == 48
+    assert measured.whole.bytes == len(tokenizer.decode_bytes(targets.ravel()))
+    assert measured.whole.loss == pytest.approx(math.log(tokenizer.vocab_size), rel=1e-5)
+    assert measured.sources == {} and set(measured.metrics()) == {"loss", "bits_per_byte"}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_loss_is_told_source_by_source(toy: Any, masked: bool) -> None:
+    tokenizer = Tokenizer.load(toy.tokenizer)
+    rows = TokenRows.open(toy.shards, "validation", 16)
+    model = Transformer(ModelConfig(layers=1, dim=16, heads=2, ffn_dim=16, context_length=16), tokenizer.vocab_size)
+    initialize(model, 3)
+    lengths = tokenizer.byte_lengths
+    with torch.no_grad():
+        before = loss_on_rows(model, rows, lengths, None, CPU, nothing, document_mask=masked).whole
+        split = rows.index.splits["validation"]
+        split = split.model_copy(update={"source_tokens": {"a": 1, "b/c": 1}})
+        rows.index = rows.index.model_copy(update={"sources": ["a", "b/c"], "splits": {"validation": split}})
+        rows.sources = np.arange(len(rows.offsets) - 1) % 2
+        measured = loss_on_rows(model, rows, lengths, None, CPU, nothing, document_mask=masked)
+        # Each source by the definition: the losses of the targets that stand in its documents.
+        read = rows.read(np.arange(len(rows)), documents=True)
+        assert read.documents is not None
+        ids = torch.from_numpy(read.documents) if masked else None
+        losses = torch.nn.functional.cross_entropy(
+            model(torch.from_numpy(read.tokens), document_ids=ids).flatten(0, 1),
+            torch.from_numpy(read.targets).flatten(),
+            reduction="none",
+        )
+    of = rows.sources[read.documents.ravel()]
+    assert set(measured.sources) == {"a", "b_c"}
+    for number, name in enumerate(("a", "b_c")):
+        mine = measured.sources[name]
+        assert mine.tokens == (of == number).sum() and mine.bytes == lengths[read.targets.ravel()[of == number]].sum()
+        assert mine.loss_sum == pytest.approx(losses[torch.from_numpy(of == number)].sum().item(), rel=1e-5)
+    assert measured.whole.loss_sum == pytest.approx(before.loss_sum, rel=1e-5)
+    assert measured.whole.tokens == before.tokens and measured.whole.bytes == before.bytes
+    assert set(measured.metrics()) == {"loss", "bits_per_byte", "a/bits_per_byte", "b_c/bits_per_byte"}
 
 
 def test_unigrams_by_hand() -> None:
@@ -101,4 +137,4 @@ def test_split_tokens_joins_all_files(toy: Any) -> None:
     tokens = split_tokens(toy.shards, "train")
     rows = TokenRows.open(toy.shards, "train", 16)
     assert len(tokens) == rows.tokens
-    assert (tokens[16:33] == rows.row(1)).all()
+    assert (tokens[16:32] == rows.read(np.array([1])).tokens[0]).all()
