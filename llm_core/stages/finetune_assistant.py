@@ -25,44 +25,49 @@ def run(
     from llm_core.adapt.instruct import conversation_examples
     from llm_core.evaluate.bits_per_byte import loss_on_examples
     from llm_core.model.storage import load_model, read_description, save_model
+    from llm_core.model.transformer import Transformer
     from llm_core.tokenizer.encode import Tokenizer
     from llm_core.train.batches import ExampleBatches, digest_of
-    from llm_core.train.device import prepare_device
-    from llm_core.train.loop import Plan, Tick, fit
-    from llm_core.train.memory import choose_micro_batch_rows
     from llm_core.train.objectives import next_token
+    from llm_core.train.plan import Tick
+    from llm_core.train.task import Task, train_model, workplace
 
     tokenizer = Tokenizer.load(inputs["tokenizer"])
-    device = prepare_device(runtime)
     folder = model_folder(inputs["model"])
-    model = load_model(folder, device)
-    max_tokens = min(config.max_tokens, model.config.context_length)
-    conversations = read_conversations(inputs["examples"])
-    examples = {
-        split: conversation_examples(conversations[split], tokenizer, max_tokens, str(inputs["examples"]))
-        for split in ("train", "validation")
-    }
+    with workplace(runtime) as (device, parallel):
+        model = load_model(folder, device)
+        shape = model.config
+        max_tokens = min(config.max_tokens, shape.context_length)
+        conversations = read_conversations(inputs["examples"])
+        examples = {
+            split: conversation_examples(conversations[split], tokenizer, max_tokens, str(inputs["examples"]))
+            for split in ("train", "validation")
+        }
 
-    def validate(final: bool, tick: Tick) -> dict[str, float]:
-        held_out = examples["validation"] if final else examples["validation"][: config.eval_rows]
-        return {"loss": loss_on_examples(model, held_out, tokenizer.pad_id, device, tick).loss} if held_out else {}
+        def validate(final: bool, tick: Tick) -> dict[str, float]:
+            held_out = examples["validation"] if final else examples["validation"][: config.eval_rows]
+            return {"loss": loss_on_examples(model, held_out, tokenizer.pad_id, device, tick).loss} if held_out else {}
 
-    batches = ExampleBatches(examples["train"], config.batch_examples, tokenizer.pad_id, config.seed)
-    plan = Plan(
-        steps=max(1, math.ceil(config.epochs * batches.steps_per_epoch)),
-        train=config,
-        identity={
-            "stage": "assistant",
-            "config": config.model_dump(mode="json"),
-            "model": read_description(folder)["weights"]["sha256"],
-            "examples": digest_of(examples["train"]),
-        },
-        micro_batch_rows=choose_micro_batch_rows(
-            model.config, batches.batch_rows, max_tokens, device, runtime.micro_batch_rows
-        ),
-    )
-    trained = fit(
-        model, next_token, batches, validate, plan, out=out, device=device, progress=progress, runtime=runtime
-    )
-    save_model(model, inputs["tokenizer"], out / "model", extra={"kind": "assistant", "steps": trained.steps})
+        batches = ExampleBatches(examples["train"], config.batch_examples, tokenizer.pad_id, config.seed)
+        task = Task(
+            model=model,
+            shape=shape,
+            outputs=tokenizer.vocab_size,
+            objective=next_token,
+            batches=batches,
+            row_tokens=max_tokens,
+            fixed_shapes=False,
+            validate=validate,
+            steps=max(1, math.ceil(config.epochs * batches.steps_per_epoch)),
+            train=config,
+            identity={
+                "stage": "assistant",
+                "config": config.model_dump(mode="json"),
+                "model": read_description(folder)["weights"]["sha256"],
+                "examples": digest_of(examples["train"]),
+            },
+        )
+        trained, whole = train_model(task, out, device, parallel, progress, runtime)
+        if isinstance(whole, Transformer):
+            save_model(whole, inputs["tokenizer"], out / "model", extra={"kind": "assistant", "steps": trained.steps})
     return {"examples": len(examples["train"]), **trained.counters()}

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from llm_core.train.parallel import local
+
 
 class WeightAverage:
     """average <- decay * average + (1 - decay) * weights after every step that was taken; without ``decay`` nothing."""
@@ -21,11 +23,17 @@ class WeightAverage:
             self.tensors = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 
     @torch.no_grad()
-    def update(self) -> None:
+    def update(self, admitted: Tensor) -> None:
+        """Take the weights in.
+
+        Args:
+            admitted: fp32 scalar on the device, 0 for a step that wasn't taken: the average stays as it is.
+        """
         if self.decay is not None:
-            torch._foreach_lerp_(
-                list(self.tensors.values()), [p.data for p in self._parameters.values()], 1.0 - self.decay
-            )
+            averages = [local(average) for average in self.tensors.values()]
+            weights = [local(parameter.data) for parameter in self._parameters.values()]
+            share = (admitted * (1.0 - self.decay)).to(averages[0])
+            torch._foreach_lerp_(averages, weights, [share] * len(weights))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -35,6 +43,12 @@ class WeightAverage:
             yield
         finally:
             self._swap()
+
+    @torch.no_grad()
+    def move_in(self) -> None:
+        """Give the model the averaged weights for good: training is over."""
+        for name, average in self.tensors.items():
+            self._parameters[name].data.copy_(average)
 
     @torch.no_grad()
     def _swap(self) -> None:

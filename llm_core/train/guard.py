@@ -1,7 +1,12 @@
 """Keeps a bad step from spoiling the weights, and a hopeless run from going on.
 
 The verdict on a step is a number on the device: the step is taken or not without the host ever asking. What happened
-is read back a little later, and only then does the host skip rows, go back to a checkpoint, or give up.
+is read back a little later, and only then does the host go back to a checkpoint, leave rows out, or give up.
+
+A step is not taken if its loss or gradient norm isn't finite, or stands more than ``spike_sigma`` standard deviations
+above the mean of the last ``window`` steps that were taken (the idea is llm.c's outlier detector and OLMo's SkipStep).
+Skipped steps never enter the window: one spike would hide the next. So a loss that has moved up for good is not
+admitted by and by; its steps are a cluster, and a cluster ends in a rollback, or in the end of the run.
 """
 
 from __future__ import annotations
@@ -14,10 +19,12 @@ import torch
 from torch import Tensor
 
 from llm_core.config import GuardConfig
-from llm_core.errors import Diverged
 
-#: So many steps in a row without a finite gradient and no checkpoint to go back to, and the run is given up.
-PATIENCE = 10
+#: On a GPU verdicts are read at multiples of so many steps: each reading waits for the device.
+STEPS_BETWEEN_READINGS = 16
+#: Deviations are counted in at least this share of the mean: where nothing varies, anything would be a spike.
+LEAST_DEVIATION = 0.01
+TAKEN, NONFINITE, SPIKE = 0.0, 1.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,8 @@ class Skipped:
     """A step that was not taken."""
 
     step: int
+    batch: int
+    """Which batch of the training data it read."""
     reason: str
     """`nonfinite` or `spike`."""
 
@@ -35,54 +44,84 @@ class Guard:
     def __init__(self, config: GuardConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         self.skipped = 0
-        self.in_a_row = 0
         self.rollbacks = 0
         self.lr_scale = 1.0
         """Every rollback lowers the learning rate by a factor."""
         self.data_offset = 0
         """Batches that were left out by rollbacks: step s trains on batch s + this."""
+        self.recent: list[int] = []
+        """Skipped steps of the last ``window``, those that no rollback has answered."""
+        # (loss and gradient norm, window), oldest first. Empty places are NaN, and nothing is greater than a mean
+        # with a NaN in it: so the window counts only when it is full.
+        self._window = torch.full((2, config.window), math.nan, device=device)
         self._verdicts: list[tuple[int, Tensor]] = []
 
     def judge(self, step: int, loss: Tensor, gradient_norm: Tensor) -> Tensor:
         """1 if the update may be taken, else 0: fp32 scalar on the device."""
-        admitted = (torch.isfinite(gradient_norm) & torch.isfinite(loss)).float()
-        self._verdicts.append((step, admitted))
-        return admitted
+        values = torch.stack([loss.detach().float(), gradient_norm.detach().float()]).to(self.device)  # (2,)
+        deviation, mean = torch.std_mean(self._window, dim=1)
+        deviation = torch.maximum(deviation, LEAST_DEVIATION * mean.abs())
+        finite = torch.isfinite(values).all()
+        spike = (values > mean + self.config.spike_sigma * deviation).any()
+        taken = finite & ~spike
+        pushed = torch.cat([self._window[:, 1:], values[:, None]], dim=1)
+        self._window = torch.where(taken, pushed, self._window)
+        self._verdicts.append((step, torch.where(finite, spike * SPIKE, NONFINITE)))
+        return taken.float()
+
+    def reading_is_due(self, step: int) -> bool:
+        """Whether the verdicts should be read when ``step`` updates are done: a function of the step alone, so that a
+        resumed run decides what the unbroken one decided."""
+        return self.device.type == "cpu" or step % STEPS_BETWEEN_READINGS == 0
 
     def read_back(self) -> list[Skipped]:
-        """The steps that weren't taken since the last time. Waits for the device.
-
-        Raises:
-            Diverged: too many in a row.
-        """
-        found: list[Skipped] = []
-        for step, admitted in self._verdicts:
-            if admitted.item():
-                self.in_a_row = 0
-                continue
-            found.append(Skipped(step, "nonfinite"))
-            self.skipped += 1
-            self.in_a_row += 1
-            if self.in_a_row >= PATIENCE:
-                raise Diverged(
-                    f"the gradients have not been finite for {self.in_a_row} steps in a row.",
-                    where=f"step {step}",
-                    fix="Lower the learning rate, warm up longer, or set precision: fp32.",
-                )
+        """The steps that weren't taken since the last time. Waits for the device."""
+        if not self._verdicts:
+            return []
+        verdicts = torch.stack([verdict for _, verdict in self._verdicts]).tolist()  # one transfer for all
+        found = [
+            Skipped(step, step + self.data_offset, "spike" if verdict == SPIKE else "nonfinite")
+            for (step, _), verdict in zip(self._verdicts, verdicts, strict=True)
+            if verdict != TAKEN
+        ]
+        newest = self._verdicts[-1][0]
         self._verdicts.clear()
+        self.skipped += len(found)
+        self.recent = [step for step in (*self.recent, *(s.step for s in found)) if step > newest - self.config.window]
         return found
 
+    def cluster(self) -> int | None:
+        """The first step of a cluster of skipped ones that is to be answered by a rollback; None if there is none."""
+        return self.recent[0] if len(self.recent) >= self.config.rollback_after else None
+
+    def roll_back(self, left_out: int, before: dict[str, Any]) -> None:
+        """Go on from the state that the guard had ``before``, a checkpoint's, but knowing better.
+
+        Args:
+            left_out: so many batches further are not trained on.
+        """
+        skipped, rollbacks, lr_scale, data_offset = self.skipped, self.rollbacks, self.lr_scale, self.data_offset
+        self.load_state(before)
+        self.skipped, self.rollbacks, self.recent = skipped, rollbacks + 1, []
+        self.lr_scale, self.data_offset = lr_scale * self.config.rollback_lr_factor, data_offset + left_out
+
     def state(self) -> dict[str, Any]:
+        """As JSON values. Verdicts must have been read back."""
+        assert not self._verdicts, "unread verdicts would be lost"
         return {
             "skipped": self.skipped,
-            "in_a_row": self.in_a_row,
             "rollbacks": self.rollbacks,
             "lr_scale": self.lr_scale,
             "data_offset": self.data_offset,
+            "recent": self.recent,
+            "window": [[value for value in row if math.isfinite(value)] for row in self._window.tolist()],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.skipped, self.in_a_row = int(state["skipped"]), int(state["in_a_row"])
-        self.rollbacks, self.data_offset = int(state["rollbacks"]), int(state["data_offset"])
-        self.lr_scale = float(state["lr_scale"])
-        assert math.isfinite(self.lr_scale)
+        self.skipped, self.rollbacks = int(state["skipped"]), int(state["rollbacks"])
+        self.lr_scale, self.data_offset = float(state["lr_scale"]), int(state["data_offset"])
+        self.recent = [int(step) for step in state["recent"]]
+        size = self.config.window
+        rows = [[math.nan] * (size - len(row)) + [float(value) for value in row] for row in state["window"]]
+        self._window = torch.tensor(rows, device=self.device)
+        self._verdicts.clear()

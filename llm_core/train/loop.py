@@ -4,74 +4,32 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from llm_core.config import LlmRuntime, TrainConfig
-from llm_core.errors import OutOfMemory, Preempted
+from llm_core.config import LlmRuntime
+from llm_core.errors import DiskFull, Diverged, Preempted
 from llm_core.optim import Optimizer
 from llm_core.progress import Progress
 from llm_core.schedule import learning_rate_share
 from llm_core.train.averaging import WeightAverage
 from llm_core.train.batches import BatchSource
-from llm_core.train.checkpoint import Checkpoints, random_state, restore_random_state
-from llm_core.train.device import autocast
+from llm_core.train.checkpoint import Checkpoint, Checkpoints
+from llm_core.train.device import autocast, collect_garbage, no_garbage_collection, uncompiled
+from llm_core.train.gradients import Gradients, Interrupted, scale_and_clip
 from llm_core.train.guard import Guard
 from llm_core.train.interrupt import StopSignal
-from llm_core.train.memory import is_out_of_memory
-from llm_core.train.meter import EVENTS, METRICS, JsonLines, Speed, finite, now
+from llm_core.train.meter import EVENTS, METRICS, JsonLines, Meter, NoLines, finite, memory_in_use, now
 from llm_core.train.objectives import Objective
-from llm_core.train.parallel import Parallel, local
+from llm_core.train.parallel import Parallel
+from llm_core.train.plan import Plan, Tick, Trained, Validate
+from llm_core.train.random_state import random_state, restore_or_seed
+from llm_core.train.watchdog import Watchdog
 
-#: Called before each piece of a validation, so that a long one can be watched, and stopped.
-Tick = Callable[[], None]
-#: Measures the model on held-out data: all of it if ``final``, else the part that the configuration allows.
-Validate = Callable[[bool, Tick], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the loop has to know of a task besides the data."""
-
-    steps: int
-    train: TrainConfig
-    identity: dict[str, Any]
-    """All that decides the weights (configuration, digests of the inputs). Checkpoints of another one are refused."""
-    micro_batch_rows: int
-    flops_per_token: float = 0.0
-    """Of a forward and backward pass, for the model FLOP utilization. 0: not told."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """How it ended."""
-
-    steps: int
-    tokens: int
-    loss: float
-    """Of the last step, nats per valid target."""
-    validation: dict[str, float]
-    """The final validation, on everything that is held out."""
-    tokens_per_second: float
-    skipped_steps: int
-    resumed_from: int
-
-    def counters(self) -> dict[str, int | float | str]:
-        """For the manifest."""
-        return {
-            "steps": self.steps,
-            "tokens": self.tokens,
-            "train_loss": self.loss,
-            **{f"validation_{name}": value for name, value in self.validation.items()},
-            "tokens_per_second": round(self.tokens_per_second, 1),
-            "skipped_steps": self.skipped_steps,
-        }
+__all__ = ["Plan", "Tick", "Trained", "Validate", "fit"]
 
 
 def fit(
@@ -90,25 +48,29 @@ def fit(
     """Train ``model`` in place for ``plan.steps`` updates, going on from the newest checkpoint in ``out``.
 
     Writes metrics.jsonl, events.jsonl and checkpoints/ into ``out``. On the CPU, an interrupted and resumed run ends
-    with the same bits as an unbroken one, for the same number of threads and the same micro-batch.
+    with the same bits as an unbroken one, for the same number of threads and the same micro-batch. With ``ema_decay``
+    the model ends with the averaged weights, those that were validated.
 
     Args:
         model: on its device, and divided by ``parallel.prepare`` where several processes train it.
 
     Raises:
         Preempted: SIGTERM or SIGINT; the state is saved.
-        Diverged: too many steps in a row without finite gradients.
-        OutOfMemory: not even one row fits.
+        Diverged: too many steps had to be skipped, and going back to a checkpoint did not help.
+        OutOfMemory: not even one row fits, with everything recomputed in the backward pass.
         DiskFull: a checkpoint or the log could not be written.
         LlmCoreError: the checkpoint there belongs to another configuration.
     """
-    with StopSignal() as stop:
+    with StopSignal() as stop, no_garbage_collection():
         trainer = _Trainer(
             model, objective, batches, validate, plan, out, device, progress, runtime, stop, parallel or Parallel()
         )
         try:
-            return trainer.run()
+            resumed_from = trainer.resume_or_start()
+            with trainer.watchdog:
+                return trainer.run(resumed_from)
         finally:
+            trainer.checkpoints.join()
             trainer.metrics.close()
             trainer.events.close()
 
@@ -128,22 +90,46 @@ class _Trainer:
         stop: StopSignal,
         parallel: Parallel,
     ) -> None:
-        self.model, self.objective, self.batches, self.plan = model, objective, batches, plan
+        self.model, self.plan = model, plan
         self.measure, self.device, self.progress, self.runtime, self.stop = validate, device, progress, runtime, stop
         self.parallel = parallel
         self.optimizer = Optimizer(model, plan.train.optimizer)
         self.average = WeightAverage(model, plan.train.ema_decay)
         self.guard = Guard(plan.train.guard, device)
-        self.checkpoints = Checkpoints(out / "checkpoints", plan.identity, runtime.keep_checkpoints)
-        self.metrics, self.events = JsonLines(out / METRICS), JsonLines(out / EVENTS)
-        self.speed = Speed()
-        self.micro_batch_rows = plan.micro_batch_rows
+        lines = JsonLines if parallel.is_main else NoLines
+        self.metrics, self.events = lines(out / METRICS), lines(out / EVENTS)
+        self.watchdog = Watchdog(out, runtime.hang_seconds, self.hung, self.parallel.rank)
+        self.checkpoints = Checkpoints(
+            out / "checkpoints",
+            plan.identity,
+            runtime.keep_checkpoints,
+            parallel=self.parallel,
+            background=runtime.async_checkpoints,
+            published=self.checkpoint_published,
+            failed=self.checkpoint_failed,
+            beat=self.watchdog.beat,
+        )
+        self.meter = Meter(device, plan.flops_per_token, plan.peaks, self.parallel.world_size)
+        self.gradients = Gradients(
+            model,
+            objective,
+            batches,
+            plan.micro_batch_rows,
+            device=device,
+            precision=plan.train.precision,
+            parallel=parallel,
+            byte_lengths=plan.byte_lengths,
+            stopping=self.is_stopping,
+            record=self.record,
+        )
         self.step = 0  # updates done
         self.tokens = 0  # read by the model in training
         self.loss = torch.tensor(math.nan)  # of the last step, on the device
         self.validation: dict[str, float] = {}
+        self.best: float | None = None  # lowest validation loss
         self.saved_step = -1
         self.saved_at = time.monotonic()
+        self.save_soon = False  # after a rollback, so that it is not decided again
 
     @property
     def tensors(self) -> dict[str, dict[str, Tensor]]:
@@ -151,114 +137,135 @@ class _Trainer:
         weights = {name: parameter.data for name, parameter in self.model.named_parameters()}
         return {"weights": weights, "optimizer": self.optimizer.state(), "average": self.average.tensors}
 
-    def run(self) -> Trained:
-        resumed_from = self.resume_or_start()
+    def run(self, resumed_from: int) -> Trained:
         while True:
             if self.validation_is_due():
                 self.save_checkpoint()  # first: a failing validation must not cost the training
                 self.run_validation()
             if self.step == self.plan.steps:
                 break
-            self.train_step()
+            try:
+                self.train_step()
+            except Interrupted:
+                self.leave_politely()
+            self.answer_skipped_steps()
             stop, save = self.parallel.any_of([self.stop.requested, self.checkpoint_is_due()])
             if stop:
                 self.leave_politely()
             if save:
                 self.save_checkpoint()
-        self.checkpoints.wait()
-        self.record("finished", tokens_per_second=round(self.speed.overall(), 1))
+        self.save_for_sure()
+        self.average.move_in()
+        speed = self.meter.overall()
+        self.record("finished", tokens_per_second=round(speed, 1))
         return Trained(
             steps=self.step,
             tokens=self.tokens,
             loss=self.loss.item(),
             validation=self.validation,
-            tokens_per_second=self.speed.overall(),
+            tokens_per_second=speed,
             skipped_steps=self.guard.skipped,
             resumed_from=resumed_from,
+            rollbacks=self.guard.rollbacks,
+            memory_bytes=memory_in_use(self.device),
+            utilization=self.meter.utilization(speed),
         )
 
     def resume_or_start(self) -> int:
-        """Go back to the newest intact checkpoint. Log lines that were written after it are forgotten."""
-
-        def damaged(name: str, why: str) -> None:
-            self.record("checkpoint_damaged", checkpoint=name, why=why)
-
-        checkpoint = self.checkpoints.newest(damaged)
-        if checkpoint is None:
+        """Go back to the newest intact checkpoint, or write the first one: then there is always one to go back to, and
+        a full disk is found out before anything was computed."""
+        checkpoint = self.checkpoints.newest(self.damaged)
+        if checkpoint is not None:
+            self.restore(checkpoint)
+            self.guard.load_state(checkpoint.state["guard"])
+            self.gradients.load_state(checkpoint.state["memory"], self.runtime)
+        else:
             self.metrics.cut(0)
             torch.manual_seed(self.plan.train.seed)  # dropout; the weights were seeded by whoever made the model
-            self.record("started", steps=self.plan.steps, micro_batch_rows=self.micro_batch_rows)
-            return 0
+        if self.plan.memory is not None:
+            self.record("plan", **self.plan.memory.event(), compiled=self.plan.compiled)
+        if self.plan.peaks is not None:
+            self.record("peaks", **self.plan.peaks.event())
+        if checkpoint is not None:
+            self.record("resumed", micro_batch_rows=self.gradients.micro_batch_rows)
+        else:
+            self.record("started", steps=self.plan.steps, micro_batch_rows=self.gradients.micro_batch_rows)
+            self.save_for_sure()
+        return self.step
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Be where the checkpoint was written. Log lines that were written after it are forgotten."""
         checkpoint.load_into(self.tensors)
         state = checkpoint.state
         self.step = self.saved_step = checkpoint.step
         self.tokens = int(state["tokens"])
         self.loss = torch.tensor(math.nan if state["loss"] is None else float(state["loss"]))
-        self.guard.load_state(state["guard"])
-        restore_random_state(state["random"][self.parallel.rank])
+        self.best = state["best"]
+        restore_or_seed(state["random"], self.parallel, self.plan.train.seed, self.step)
         self.metrics.cut(int(state["metrics_bytes"]))
-        self.record("resumed", micro_batch_rows=self.micro_batch_rows)
-        return self.step
 
     def train_step(self) -> None:
         """One update: every micro-batch forward and backward, then one step of the optimizer.
 
         On a GPU nothing here waits for it: losses, norms and verdicts are read when they are logged.
         """
-        began = time.perf_counter()
         train = self.plan.train
         share = learning_rate_share(self.step, self.plan.steps, train.schedule) * self.guard.lr_scale
         self.model.train()
-        loss_sum, counts = self.accumulate_gradients()
-        valid, tokens = self.parallel.add_up(torch.tensor(counts, dtype=torch.float64)).tolist()
-        self.loss = self.parallel.add_up(loss_sum) / max(1, valid)
+        loss_sum, valid, tokens, text_bytes = self.gradients.of_batch(self.step + self.guard.data_offset)
+        self.loss = loss_sum / max(1, valid)
         norm = scale_and_clip(self.model.parameters(), valid, train.optimizer.clip_norm, self.parallel)
         admitted = self.guard.judge(self.step, self.loss, norm)
         self.optimizer.step(share, admitted)
         self.optimizer.zero_grad()
-        self.average.update()
+        self.average.update(admitted)
         self.step += 1
-        self.tokens += int(tokens)
+        self.tokens += tokens
+        self.meter.stepped(tokens)
+        self.watchdog.step()
+        if self.log_is_due():
+            self.log_step(share, norm.item(), text_bytes / max(1, valid))
+
+    def note_skipped_steps(self) -> None:
         for skipped in self.guard.read_back():
-            self.record(f"{skipped.reason}_skipped", batch=skipped.step)
-        self.speed.add(int(tokens), time.perf_counter() - began)
-        if self.step % self.runtime.log_every == 0 or self.step in (1, self.plan.steps):
-            self.log_step(share, norm.item())
+            self.record(f"{skipped.reason}_skipped", skipped=skipped.step, batch=skipped.batch)
 
-    def accumulate_gradients(self) -> tuple[Tensor, tuple[int, int]]:
-        """Leave in ``.grad`` the gradient of the loss *summed* over the batch.
+    def answer_skipped_steps(self) -> None:
+        """Skipped steps that cluster are answered by a rollback."""
+        if not (self.guard.reading_is_due(self.step) or self.step == self.plan.steps):
+            return
+        self.note_skipped_steps()
+        first = self.guard.cluster()
+        if first is not None:
+            self.roll_back(first)
 
-        Returns:
-            (loss sum of this process's rows, (their valid targets, their tokens))
+    def roll_back(self, first: int) -> None:
+        """Go back to before step ``first``, leave the batches since then out, and go on more slowly.
+
+        A crash before the next checkpoint does no harm: whoever resumes comes to the same cluster and decides the same.
         """
-        while True:
-            try:
-                number = self.step + self.guard.data_offset
-                batches = self.batches.micro_batches(number, self.micro_batch_rows, self.parallel.share)
-                on_device = [batch.to(self.device) for batch in batches]
-                loss_sum = self.parallel.forward_backward(
-                    self.model,
-                    lambda batch: self.objective(self.model, batch),
-                    on_device,
-                    lambda: autocast(self.device, self.plan.train.precision),
-                )
-                return loss_sum, (sum(b.valid for b in batches), sum(b.real_tokens for b in batches))
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self.optimizer.zero_grad()
-                self.halve_micro_batch(error)
-
-    def halve_micro_batch(self, error: BaseException) -> None:
-        """Same batch in smaller pieces: the mathematics doesn't change."""
-        if self.micro_batch_rows == 1:
-            raise OutOfMemory(
-                "there is not enough memory, even for one row at a time.",
-                where=f"step {self.step}",
-                fix="Take a smaller model or a shorter context, or a device with more memory.",
-            ) from error
-        self.micro_batch_rows = max(1, self.micro_batch_rows // 2)
-        self.record("micro_batch_halved", micro_batch_rows=self.micro_batch_rows)
+        guard, now_at = self.guard, self.step
+        checkpoint = None
+        if guard.rollbacks < self.plan.train.guard.max_rollbacks:
+            # One that old may be pruned already. Skipped steps left the weights alone, so a later one will do.
+            checkpoint = self.checkpoints.newest(self.damaged, before=first) or self.checkpoints.newest(self.damaged)
+        if checkpoint is None:
+            raise Diverged(
+                f"{len(guard.recent)} of the last {self.plan.train.guard.window} steps had a loss or a gradient that "
+                f"is not finite or far above the others, after {guard.rollbacks} rollbacks.",
+                where=f"step {now_at}",
+                fix="Lower the learning rate, warm up longer, or set precision: fp32; events.jsonl names the batches.",
+            )
+        self.checkpoints.forget_after(checkpoint.step)
+        self.restore(checkpoint)
+        guard.roll_back(now_at - self.step, checkpoint.state["guard"])
+        self.save_soon = True
+        self.record(
+            "rollback",
+            from_step=now_at,
+            left_out_batches=[self.step + guard.data_offset - (now_at - self.step), self.step + guard.data_offset],
+            lr_scale=guard.lr_scale,
+        )
 
     def validation_is_due(self) -> bool:
         at_interval = self.step > 0 and self.step % self.plan.train.eval_every == 0
@@ -266,48 +273,110 @@ class _Trainer:
 
     def run_validation(self) -> None:
         def tick() -> None:
+            self.watchdog.beat()
             self.report("validating")
-            if self.stop.requested:
+            if self.parallel.any_of([self.stop.requested])[0]:
                 self.leave_politely()
 
         self.model.eval()
-        with torch.no_grad(), self.average.in_place(), autocast(self.device, self.plan.train.precision):
+        precision = autocast(self.device, self.plan.train.precision)
+        with self.meter.paused(), torch.no_grad(), uncompiled(self.model), self.average.in_place(), precision:
             self.validation = self.measure(self.step == self.plan.steps, tick)
         self.metrics.append(self.line({f"val/{name}": finite(value) for name, value in self.validation.items()}))
+        loss = finite(self.validation.get("loss", math.nan))
+        if self.runtime.keep_best and loss is not None and (self.best is None or loss < self.best):
+            self.best = loss
+            self.checkpoints.mark_best(self.step)
 
     def checkpoint_is_due(self) -> bool:
-        return time.monotonic() - self.saved_at >= self.runtime.checkpoint_every_seconds
+        long_ago = time.monotonic() - self.saved_at >= self.runtime.checkpoint_every_seconds
+        return self.save_soon or long_ago or self.is_permanent()
+
+    def is_permanent(self) -> bool:
+        every = self.runtime.permanent_every_steps
+        return every > 0 and self.step % every == 0
 
     def save_checkpoint(self) -> None:
+        """Have the state of now written. A full disk doesn't stop the training: :meth:`save_for_sure` does."""
         if self.saved_step == self.step:
             return
-        state = {
-            "tokens": self.tokens,
-            "loss": finite(self.loss.item()),
-            "guard": self.guard.state(),
-            "random": self.parallel.gather(random_state()),
-            "metrics_bytes": self.metrics.sync(),
-            "micro_batch_rows": self.micro_batch_rows,
-        }
-        self.checkpoints.save(self.step, self.tensors, state)
-        self.saved_step, self.saved_at = self.step, time.monotonic()
-        self.record("checkpoint", path=f"checkpoints/step-{self.step:08d}")
+        with self.meter.paused():
+            self.note_skipped_steps()
+            self.saved_at = time.monotonic()
+            try:
+                metrics_bytes = self.metrics.sync()
+            except DiskFull as error:
+                self.checkpoint_failed(self.step, error)
+                metrics_bytes = -1
+            if self.parallel.any_of([metrics_bytes < 0])[0]:
+                return
+            state = {
+                "tokens": self.tokens,
+                "loss": finite(self.loss.item()),
+                "best": self.best,
+                "guard": self.guard.state(),
+                "random": self.parallel.gather(random_state()),
+                "metrics_bytes": metrics_bytes,
+                "memory": self.gradients.state(),
+            }
+            self.checkpoints.save(self.step, self.tensors, state, permanent=self.is_permanent())
+            self.saved_step, self.save_soon = self.step, False
+            collect_garbage()
+
+    def save_for_sure(self) -> None:
+        """Save, and wait until it is published.
+
+        Raises:
+            DiskFull: it could not be; the earlier checkpoints are untouched.
+        """
+        self.save_checkpoint()
+        if self.parallel.any_of([self.checkpoints.last_failed])[0]:  # there may be room by now
+            self.saved_step = -1
+            self.save_checkpoint()
+        self.checkpoints.wait()
+        self.metrics.sync()
+
+    def checkpoint_published(self, step: int) -> None:
+        self.record("checkpoint", step=step, path=f"checkpoints/step-{step:08d}")
         self.events.sync()
 
+    def checkpoint_failed(self, step: int, error: Exception) -> None:
+        self.record("checkpoint_failed", step=step, why=str(error))
+        self.report(f"THE CHECKPOINT OF STEP {step} COULD NOT BE SAVED: {error}")
+
+    def is_stopping(self) -> bool:
+        """Asked before each piece of a batch, so that a long step is no hang."""
+        self.watchdog.beat()
+        return self.stop.requested
+
+    def hung(self, seconds: float) -> None:
+        self.record("hang", seconds=round(seconds, 1))
+        self.report(f"NO PROGRESS FOR {seconds:.0f} s: leaving, to be started again; {self.watchdog.report} says where")
+
     def leave_politely(self) -> None:
-        self.save_checkpoint()
-        self.checkpoints.wait()
+        self.save_for_sure()
         self.record("preempted", signal=self.stop.name)
         raise Preempted(
             f"{self.stop.name} arrived; the state of step {self.step} is saved.", fix="Start it again to go on."
         )
 
-    def log_step(self, share: float, norm: float) -> None:
-        rate = self.plan.train.optimizer.lr * share
-        speed = self.speed.recent()
+    def log_is_due(self) -> bool:
+        return self.step % self.runtime.log_every == 0 or self.step in (1, self.plan.steps)
+
+    def log_step(self, share: float, norm: float, bytes_per_target: float) -> None:
         loss = self.loss.item()
-        values = {"train/loss": finite(loss), "train/lr": rate, "train/grad_norm": finite(norm)}
-        self.metrics.append(self.line(values | {"perf/tokens_per_second": round(speed, 1)}))
+        values: dict[str, Any] = {
+            "train/loss": finite(loss),
+            "train/lr": self.plan.train.optimizer.lr * share,
+            "train/grad_norm": finite(norm),
+            "guard/skipped_steps": self.guard.skipped,
+            "guard/rollbacks": self.guard.rollbacks,
+        }
+        if bytes_per_target:
+            values["train/bits_per_byte"] = finite(loss / math.log(2) / bytes_per_target)
+        measured = self.meter.recent()
+        self.metrics.append(self.line(values | measured))
+        speed = measured.get("perf/tokens_per_second")
         self.report(f"loss {loss:.3f}, {speed:,.0f} tokens/s" if speed else f"loss {loss:.3f}")
 
     def line(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -316,29 +385,8 @@ class _Trainer:
     def record(self, event: str, **details: Any) -> None:
         self.events.append({"time": now(), "step": self.step, "event": event, **details})
 
+    def damaged(self, name: str, why: str) -> None:
+        self.record("checkpoint_damaged", checkpoint=name, why=why)
+
     def report(self, message: str) -> None:
         self.progress(self.step, self.plan.steps, message)
-
-
-def scale_and_clip(
-    parameters: Iterable[nn.Parameter], valid: float, clip_norm: float | None, parallel: Parallel | None = None
-) -> Tensor:
-    """Turn gradients of a sum over ``valid`` targets into those of the mean, no longer than ``clip_norm`` in all.
-
-    Returns:
-        The global norm of the mean's gradient before clipping: a scalar on the device, which isn't waited for.
-    """
-    trained = [parameter for parameter in parameters if parameter.grad is not None]
-    if not trained:
-        return torch.zeros(())
-    norm = (parallel or Parallel()).gradient_norm(trained) / max(1, valid)
-    factor = torch.ones_like(norm) / max(1, valid)
-    if clip_norm is not None:
-        factor = factor * (clip_norm / norm).clamp(max=1.0)
-    by_device: dict[torch.device, list[Tensor]] = defaultdict(list)  # offloaded ones lie on the CPU
-    for parameter in trained:
-        assert parameter.grad is not None
-        by_device[parameter.grad.device].append(local(parameter.grad))
-    for device, gradients in by_device.items():
-        torch._foreach_mul_(gradients, factor.to(device))
-    return norm

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.config import LlmRuntime, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
-from llm_core.errors import Diverged, LlmCoreError, OutOfMemory
+from llm_core.errors import LlmCoreError, OutOfMemory
 from llm_core.model.initialization import initialize
 from llm_core.model.transformer import Transformer
 from llm_core.progress import no_progress
 from llm_core.train.batches import IGNORE, Batch, Example, ExampleBatches
-from llm_core.train.guard import PATIENCE
-from llm_core.train.loop import Plan, Trained, fit, scale_and_clip
+from llm_core.train.gradients import scale_and_clip
+from llm_core.train.loop import Plan, Trained, fit
 from llm_core.train.objectives import Objective, next_token
 
 SHAPE = ModelConfig(layers=2, dim=32, heads=2, ffn_dim=64, context_length=32)
@@ -111,12 +111,14 @@ def test_log_has_what_the_contract_says(tmp_path: Path) -> None:
     metrics = lines(tmp_path / "metrics.jsonl")
     training = [line for line in metrics if "train/loss" in line]
     assert [line["step"] for line in training] == list(range(1, 11))
-    assert {"step", "tokens", "time", "train/lr", "train/grad_norm", "perf/tokens_per_second"} <= set(training[0])
+    everywhere = {"step", "tokens", "time", "train/lr", "train/grad_norm", "perf/memory_bytes", "guard/skipped_steps"}
+    assert everywhere <= set(training[0])
+    assert all("perf/tokens_per_second" in line for line in training[1:])  # the first step pays for what only it does
     assert [line["step"] for line in metrics if "val/loss" in line] == [5, 10]
     tokens = [line["tokens"] for line in training]
     assert tokens == sorted(tokens) and len(set(tokens)) == 10
     events = lines(tmp_path / "events.jsonl")
-    assert [e["event"] for e in events] == ["started", "checkpoint", "checkpoint", "finished"]
+    assert [e["event"] for e in events] == ["started", *["checkpoint"] * 3, "finished"]
 
 
 class _Stop(BaseException):
@@ -183,14 +185,14 @@ def test_a_damaged_checkpoint_is_passed_over_with_an_event_and_the_end_is_the_sa
     whole, other = new_model(), new_model()
     run(tmp_path / "a", steps=10, model=whole)
     run(tmp_path / "b", steps=10, model=other)
-    weights = tmp_path / "b" / "checkpoints" / "step-00000010" / "weights.safetensors"
+    weights = tmp_path / "b" / "checkpoints" / "step-00000010" / "weights-00000.safetensors"
     content = bytearray(weights.read_bytes())
     content[-5] ^= 4
     weights.write_bytes(content)
     resumed = new_model()
     assert run(tmp_path / "b", steps=10, model=resumed).resumed_from == 5
     damaged = [e for e in lines(tmp_path / "b" / "events.jsonl") if e["event"] == "checkpoint_damaged"]
-    assert damaged[0]["checkpoint"] == "step-00000010" and "weights.safetensors" in damaged[0]["why"]
+    assert damaged[0]["checkpoint"] == "step-00000010" and "weights-00000.safetensors" in damaged[0]["why"]
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
 
 
@@ -222,13 +224,6 @@ def test_a_step_without_finite_gradients_is_skipped_and_recorded(tmp_path: Path)
     skipped = [e["batch"] for e in lines(tmp_path / "events.jsonl") if e["event"] == "nonfinite_skipped"]
     assert skipped == [2, 4]
     assert lines(tmp_path / "metrics.jsonl")[2]["train/loss"] is None
-
-
-def test_too_many_bad_steps_in_a_row_are_a_divergence(tmp_path: Path) -> None:
-    with pytest.raises(Diverged) as caught:
-        run(tmp_path, steps=50, objective=spoiled(*range(3, 50)))
-    assert caught.value.exit_code == 77
-    assert f"{PATIENCE} steps" in str(caught.value)
 
 
 def hungry(limit: int) -> Objective:
