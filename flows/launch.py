@@ -44,6 +44,11 @@ _LINE_LIMIT = 1_000_000
 _TAIL_LINES = 40
 
 _TRAINER = (sys.executable, "-m", "llm_core.train")
+_TORCHRUN = (sys.executable, "-m", "llm_core.train.launch")
+#: Doors that several processes go through together.
+_TRAINING = ("pretrain", "finetune_classifier", "finetune_assistant")
+#: A process that was ended by a signal counts as 128 + its number, as in a shell, where several report as one.
+_KILLED = 128
 _ADVICE = {
     EXIT_OUT_OF_MEMORY: "Set runtime.llm.micro_batch_rows lower, or make the model smaller.",
     EXIT_DIVERGED: "Lower the learning rate, lengthen the warmup, or set clip_norm.",
@@ -59,7 +64,7 @@ def run_in_child(
     progress: Progress,
     log: Log,
     folder: Path | None = None,
-    command: Sequence[str] = _TRAINER,
+    command: Sequence[str] | None = None,
     grace: float = GRACE,
     started: Callable[[int], None] | None = None,
 ) -> dict[str, int | float | str]:
@@ -71,7 +76,8 @@ def run_in_child(
         progress: called with (done, total, message), from a thread.
         log: called with a line of text, from a thread.
         folder: where the request and the child's full output are kept; None keeps neither.
-        command: what to start; the path of the request is appended.
+        command: what to start; the path of the request is appended. None: the trainer, in as many processes as the
+            request says.
         grace: seconds between SIGTERM and SIGKILL.
         started: called with the child's process id.
 
@@ -87,7 +93,7 @@ def run_in_child(
         stack.enter_context(_sigterm_raises())
         output = stack.enter_context((place / f"{stage}.log").open("a", encoding="utf-8", buffering=1))
         process = subprocess.Popen(
-            [*command, str(place / f"{stage}.request.json")],
+            [*(command or trainer_command(request)), str(place / f"{stage}.request.json")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -107,6 +113,14 @@ def run_in_child(
             _kill_group(process)
             listener.join()
     return _outcome(stage, process.returncode, listener)
+
+
+def trainer_command(request: Mapping[str, Any]) -> list[str]:
+    """One process, or a training stage's several under torchrun."""
+    processes = int(request.get("runtime", {}).get("parallel", {}).get("processes", 1))
+    if processes > 1 and request.get("stage") in _TRAINING:
+        return [*_TORCHRUN, str(processes)]
+    return list(_TRAINER)
 
 
 def child_environment() -> dict[str, str]:
@@ -165,8 +179,9 @@ class _Listener:
         elif isinstance(message.get("counters"), dict):
             self.counters = message["counters"]
         elif isinstance(message.get("error"), dict):
-            self.error = message["error"]
-            self._write(f"error: {self.error.get('message')}")
+            if not self.error or _follows_from_another(self.error):
+                self.error = message["error"]
+            self._write(f"error: {message['error'].get('message')}")
         else:
             self._note(text)
 
@@ -178,6 +193,11 @@ class _Listener:
     def _write(self, text: str) -> None:
         with contextlib.suppress(ValueError):  # a straggler's line after the file was closed
             self._output.write(text + "\n")
+
+
+def _follows_from_another(error: Mapping[str, Any]) -> bool:
+    """Of several processes: whether this one ended because another did, whose own error says more."""
+    return error.get("exit_code") == EXIT_PREEMPTED or error.get("type") == "ConnectionError"
 
 
 def _message(text: str) -> dict[str, Any] | None:
@@ -223,6 +243,10 @@ def _outcome(stage: str, code: int, listener: _Listener) -> dict[str, int | floa
     said = str(listener.error.get("message") or "")
     parts = {name: str(listener.error.get(name) or "") for name in ("what", "where", "fix")}
     place = f"{stage}, {parts['where']}" if parts["where"] else stage
+    if code == EXIT_PREEMPTED and listener.error.get("exit_code"):  # told to stop, and something came in between
+        code = int(listener.error["exit_code"])
+    if code > _KILLED:
+        code = _KILLED - code
     if code == 0:
         if listener.counters is None:
             raise StageFailed(stage, 1, "the process ended well but never said what it had counted.")

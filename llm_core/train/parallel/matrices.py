@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 
-from llm_core.train.parallel.parts import is_divided
+from llm_core.train.parallel.parts import gathered, is_divided
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor, Placement
 
 
 def on_whole_matrices(
@@ -32,31 +35,30 @@ def on_whole_matrices(
     from torch.distributed.tensor import DTensor, Replicate, Shard
 
     whole = cast(DTensor, like)
-    mesh, count = whole.device_mesh, len(parts)
-    shape = torch.Size((count, *whole.shape))
-    layout = {
-        "device_mesh": mesh,
-        "run_check": False,
-        "shape": shape,
-        "stride": torch.empty(shape, device="meta").stride(),
-    }
-    homes = [_behind_the_stack(placement) for placement in whole.placements]
-    by_matrix = [Shard(0)] * mesh.ndim
-    divided = DTensor.from_local(stack.to(mesh.device_type), placements=homes, **layout)
-    if mesh.ndim > 1:
-        divided = divided.redistribute(placements=[Replicate()] * mesh.ndim)
-    mine = divided.redistribute(placements=by_matrix).to_local()
-    results = DTensor.from_local(function(mine), placements=by_matrix, **layout)
-    if mesh.ndim > 1:
-        results = results.redistribute(placements=[Replicate()] * mesh.ndim)
+    mesh, shape = whole.device_mesh, torch.Size((len(parts), *whole.shape))
+    homes = tuple(_behind_the_stack(placement) for placement in whole.placements)
+    by_matrix, everywhere = [Shard(0)] * mesh.ndim, [Replicate()] * mesh.ndim
+
+    def divided(part: Tensor, placements: Sequence[Placement]) -> DTensor:
+        stride = torch.empty(shape, device="meta").stride()
+        return DTensor.from_local(part, mesh, placements, run_check=False, shape=shape, stride=stride)
+
+    at_home = divided(stack.to(mesh.device_type), homes)
+    # From parts to matrices is one exchange, if there is one dimension and the backend knows it (gloo doesn't).
+    by_exchange = mesh.ndim == 1 and mesh.device_type != "cpu"
+    if not by_exchange:
+        at_home = divided(gathered(at_home), everywhere)
+    results = divided(function(at_home.redistribute(placements=by_matrix).to_local()), by_matrix)
+    if not by_exchange:
+        results = divided(gathered(results), everywhere)
     return results.redistribute(placements=homes).to_local().to(stack.device).unbind(0)
 
 
-def _behind_the_stack(placement: object) -> object:
+def _behind_the_stack(placement: Placement) -> Placement:
     """A matrix's placement where it is one of a stack: dimension 0 became 1."""
     from torch.distributed.tensor import Shard
     from torch.distributed.tensor.placement_types import _StridedShard
 
-    if isinstance(placement, _StridedShard):
+    if isinstance(placement, _StridedShard):  # a part of a part: tensor parallelism and then FSDP
         return _StridedShard(placement.dim + 1, split_factor=placement.split_factor)
     return Shard(placement.dim + 1) if isinstance(placement, Shard) else placement

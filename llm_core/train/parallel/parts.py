@@ -27,6 +27,24 @@ def local(tensor: Tensor) -> Tensor:
     return part
 
 
+def gathered(tensor: Tensor) -> Tensor:
+    """The whole of ``tensor`` on every process that has a part. All of them call this together."""
+    if not is_divided(tensor):
+        return tensor
+    from torch.distributed.tensor import Replicate
+
+    divided: Any = tensor
+    placements = list(divided.placements)
+    # One after the other, the last division first: with tensor parallelism and then FSDP the mesh has them in reverse
+    # order, which the parts of parts (strided ones) tell.
+    strided = [d for d, placement in enumerate(placements) if hasattr(placement, "split_factor")]
+    rest = [d for d in reversed(range(len(placements))) if d not in strided]
+    for dimension in (*strided, *rest):
+        placements[dimension] = Replicate()
+        divided = divided.redistribute(placements=placements)
+    return local(divided)
+
+
 def split_like(part: Tensor, whole: Tensor) -> Tensor:
     """``part`` as the local part of a tensor that is divided as ``whole`` is, in the same memory."""
     if not is_divided(whole):

@@ -19,7 +19,7 @@ from llm_core.model.transformer import Transformer
 from llm_core.train.batches import Batch, Share
 from llm_core.train.parallel import mesh as grid
 from llm_core.train.parallel.data import GradientSum, shard
-from llm_core.train.parallel.parts import is_divided, local
+from llm_core.train.parallel.parts import gathered, local
 from llm_core.train.parallel.pipeline import Pipeline
 from llm_core.train.parallel.single import LossSum, Parallel
 from llm_core.train.parallel.tensor import divide
@@ -166,7 +166,7 @@ class Several(Parallel):
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         here = {}
         for name, tensor in tensors.items():
-            full = cast(DTensor, tensor).full_tensor() if is_divided(tensor) else tensor
+            full = gathered(tensor)
             if self.mesh.get_local_rank("data") == self.mesh.get_local_rank("tensor") == 0:
                 here[name] = full.detach().cpu()
         if self.sizes.pipeline == 1:
