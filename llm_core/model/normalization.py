@@ -19,29 +19,30 @@ def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 class _RMSNormOnCPU(torch.autograd.Function):
-    """The equation with its gradient written out.
+    """The equation with its gradient written out: scale (g w - n mean(g w n)), where n = x scale and scale = 1 / rms(x).
 
-    PyTorch has a fused kernel on GPUs only; on a CPU autograd walks over some fifteen full-size temporaries. With
-    the gradient by hand the model's forward and backward pass below the head takes 7 to 10 % less time.
+    PyTorch has a fused kernel on GPUs only; on a CPU autograd walks over some fifteen full-size temporaries. There is
+    one for layer normalization, whose gradient has one term more, - mean(g w): told that the mean is 0 it gives all of
+    the rest in one pass, and that term is added again. A third less time than by elementary operations.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
         scale = mean_square.add_(eps).rsqrt_()  # (..., 1)
-        normalized = x * scale
-        ctx.save_for_backward(normalized, scale, weight)
-        return normalized * weight
+        ctx.save_for_backward(x, scale, weight)
+        return (x * scale).mul_(weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        normalized, scale, weight = ctx.saved_tensors
-        by_element = (gradient * normalized).flatten(0, -2)
-        weight_gradient = by_element.sum(dim=0)
-        # The scale depends on x as well: what points along x is taken out.
-        along = torch.mv(by_element, weight).view(scale.shape).div_(normalized.shape[-1])
-        return (gradient * weight).addcmul_(normalized, along, value=-1.0).mul_(scale), weight_gradient, None
+        x, scale, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        by_x, by_weight, _ = torch.ops.aten.native_layer_norm_backward(
+            gradient, x, weight.shape, torch.zeros_like(scale), scale, weight, None, [True, True, False]
+        )
+        mean = torch.mv(gradient.view(-1, len(weight)), weight).view(scale.shape).div_(len(weight))
+        return by_x.add_(mean.mul_(scale)), by_weight, None
 
 
 class RMSNorm(nn.Module):

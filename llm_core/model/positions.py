@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from llm_core.config import ModelConfig, RopeScaling
 from llm_core.model.shape import head_shape
@@ -87,8 +89,36 @@ class RotaryEmbedding(nn.Module):
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each pair of ``x`` (batch, time, heads, head_dim) by its position's angle."""
+    if x.device.type == "cpu" and x.dtype == cos.dtype:
+        rotated: Tensor = _RotateOnCPU.apply(x, cos, sin)
+        return rotated
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+class _RotateOnCPU(torch.autograd.Function):
+    """(first, second) * (cos, cos) + (second, first) * (-sin, sin), whole vectors at a time; its gradient turns back.
+
+    The same numbers. As halves, and by autograd, it takes twice the time: a loop over half a head is too short.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        heads = x.shape[-2]
+        # (..., time, heads, head_dim): with the heads written out, one row of memory is a whole position
+        ctx.cos = torch.cat((cos, cos), dim=-1).repeat_interleave(heads, dim=-2)
+        ctx.sin = torch.cat((-sin, sin), dim=-1).repeat_interleave(heads, dim=-2)
+        return (x * ctx.cos).addcmul_(swap_halves(x), ctx.sin)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return (gradient * ctx.cos).addcmul_(swap_halves(gradient), ctx.sin, value=-1.0), None, None
+
+
+def swap_halves(x: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((second, first), dim=-1)
 
 
 class LearnedPositions(nn.Module):

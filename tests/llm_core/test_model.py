@@ -89,6 +89,16 @@ def test_rotary_product_depends_on_the_distance_only() -> None:
     assert abs(product(3, 1) - product(3, 2)) > 1e-4
 
 
+@pytest.mark.parametrize("shape", [(5, 1, 3), (2, 5, 1, 3)], ids=["one position each", "by row"])
+def test_rotation_and_its_gradient_are_a_product_of_complex_numbers(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 5, 4, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    angle = torch.randn(shape, generator=generator, dtype=torch.float64)
+    turned = torch.complex(*x.chunk(2, dim=-1)) * torch.polar(torch.ones_like(angle), angle)
+    torch.testing.assert_close(rotate(x, angle.cos(), angle.sin()), torch.cat((turned.real, turned.imag), dim=-1))
+    assert torch.autograd.gradcheck(lambda x: rotate(x, angle.cos(), angle.sin()), x)
+
+
 @pytest.mark.parametrize("pieces", [[32], [1] * 32, [7, 1, 1, 12, 11]])
 def test_cached_pieces_give_the_same_logits(pieces: list[int]) -> None:
     model, tokens = small_model(), some_tokens()
