@@ -19,7 +19,7 @@ def rms_norm_reference(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 class _RMSNormOnCPU(torch.autograd.Function):
-    """The equation with its gradient written out: scale (g w - n mean(g w n)), where n = x scale and scale = 1 / rms(x).
+    """The equation with its gradient written out: scale (g w - n mean(g w n)), with n = x scale and scale = 1 / rms(x).
 
     PyTorch has a fused kernel on GPUs only; on a CPU autograd walks over some fifteen full-size temporaries. There is
     one for layer normalization, whose gradient has one term more, - mean(g w): told that the mean is 0 it gives all of
