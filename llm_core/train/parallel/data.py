@@ -89,6 +89,6 @@ def shard(transformer: nn.Module, mesh: DeviceMesh, *, offload: bool) -> None:
     divided = [block for block in transformer.blocks if not isinstance(block, Elsewhere)]  # type: ignore[union-attr]
     for module in (*divided, transformer):
         fully_shard(module, mesh=mesh, offload_policy=policy, reshard_after_forward=module is not transformer)
-        module.set_gradient_divide_factor(1.0)  # type: ignore[operator]
-        module.set_force_sum_reduction_for_comms(True)  # type: ignore[operator]
+        module.set_gradient_divide_factor(1.0)
+        module.set_force_sum_reduction_for_comms(True)
     register_fsdp_forward_method(transformer, "hidden")
