@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from llm_core.config import AssistantConfig, LlmRuntime
@@ -53,7 +54,7 @@ def run(
             model=model,
             shape=shape,
             outputs=tokenizer.vocab_size,
-            objective=next_token,
+            objective=partial(next_token, z_loss=config.z_loss),
             batches=batches,
             row_tokens=max_tokens,
             fixed_shapes=False,

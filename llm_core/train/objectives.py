@@ -27,13 +27,9 @@ class Objective(Protocol):
         """The sum of the loss over the batch's valid targets, in nats: fp32 scalar on the device."""
 
 
-def next_token(model: nn.Module, batch: Batch, *, z_loss: float = 0.0, compiled: bool = False) -> Tensor:
-    """Pretraining and instruction tuning: predict each next token that counts.
-
-    Args:
-        z_loss: see :func:`linear_cross_entropy`.
-        compiled: on a GPU, fuse what lies between the matrix products (torch.compile).
-    """
+def next_token(model: nn.Module, batch: Batch, *, z_loss: float = 0.0) -> Tensor:
+    """Pretraining and instruction tuning: predict each next token that counts. For ``z_loss`` see
+    :func:`linear_cross_entropy`."""
     hidden = model.hidden(batch.tokens, document_ids=batch.document_ids)  # type: ignore[operator]
     return linear_cross_entropy(
         hidden,
@@ -42,7 +38,7 @@ def next_token(model: nn.Module, batch: Batch, *, z_loss: float = 0.0, compiled:
         batch.valid,
         z_loss=z_loss,
         softcap=model.config.logit_softcap,  # type: ignore[union-attr, arg-type]
-        compiled=compiled,
+        compiled=any(getattr(module, "_compiled_call_impl", None) for module in model.modules()),
     )
 
 
@@ -71,7 +67,7 @@ def linear_cross_entropy(
         valid_count: how many count.
         z_loss: each target's loss grows by this times log(sum of exp(scores))^2 (Chowdhery et al. 2022).
         softcap: scores are cap * tanh(logits / cap) (Gemma 2).
-        compiled: on a GPU, fuse what lies between the matrix products.
+        compiled: on a GPU, fuse what lies between the matrix products (torch.compile), as where the model is compiled.
 
     Returns:
         Sum in nats.
