@@ -139,7 +139,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, sight: Sight, *, dropout: float =
     q, k, v = q.to(dtype), k.to(dtype), v.to(dtype)
     grouped = q.shape[1] != k.shape[1]
     if sight.blocks is not None:
-        return _flex_attention(q.device.type)(q, k, v, block_mask=sight.blocks, enable_gqa=grouped)
+        return _flex_attention(q, k, v, sight, grouped)
     if grouped and not q.is_cuda:  # the CPU's fused kernel wants as many key heads as query heads
         share = q.shape[1] // k.shape[1]
         k, v, grouped = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1), False
@@ -166,10 +166,18 @@ def _block_mask(time: int, window: int | None, documents: Tensor | None, device:
     return create_block_mask(seen, batch, None, time, time, device=str(device or "cpu"))
 
 
-@cache
-def _flex_attention(device_type: str) -> Callable[..., Tensor]:
-    """FlexAttention (Dong et al. 2024); on a GPU compiled, as only then is it a fused kernel."""
+def _flex_attention(q: Tensor, k: Tensor, v: Tensor, sight: Sight, grouped: bool) -> Tensor:
+    """FlexAttention (Dong et al. 2024). On a GPU it has to be compiled: only then is it a fused kernel."""
     from torch.nn.attention.flex_attention import flex_attention
 
-    fused: Any = torch.compile(flex_attention, dynamic=False) if device_type == "cuda" else flex_attention
-    return fused
+    inside = torch.compiler.is_compiling()  # then all of the model is being compiled, and this with it
+    run: Any = _compiled_flex_attention() if q.is_cuda and not inside else flex_attention
+    gathered: Tensor = run(q, k, v, block_mask=sight.blocks, enable_gqa=grouped)
+    return gathered
+
+
+@cache
+def _compiled_flex_attention() -> Callable[..., Any]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts, noop_context_fn
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 _aten = torch.ops.aten
 #: What is dear to compute and is kept by `selective`: matrix products and attention. The rest (norms, activations,
@@ -20,6 +20,7 @@ KEPT = [
     _aten._scaled_dot_product_efficient_attention.default,
     _aten._scaled_dot_product_cudnn_attention.default,
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
+    torch.ops.higher_order.flex_attention,
 ]
 
 
@@ -28,6 +29,7 @@ def recomputed(block: nn.Module, x: Tensor, *rest: Any, keep_products: bool) -> 
 
     The random state is kept as well, so that dropout falls the same way again: gradients don't change.
     """
-    contexts = partial(create_selective_checkpoint_contexts, KEPT) if keep_products else noop_context_fn
-    result: Tensor = checkpoint(block, x, *rest, use_reentrant=False, context_fn=contexts)
-    return result
+    if not keep_products:
+        return checkpoint(block, x, *rest, use_reentrant=False)
+    contexts = partial(create_selective_checkpoint_contexts, KEPT)
+    return checkpoint(block, x, *rest, use_reentrant=False, context_fn=contexts)

@@ -156,7 +156,7 @@ def test_counts(tied: bool) -> None:
     config = small_config(tie_embeddings=tied)
     assert Transformer(config, VOCAB).num_parameters() == parameter_count(config, VOCAB)
     matrices = 2 * (48 * 16 * (8 + 4) + 3 * 48 * 80) + VOCAB * 48
-    assert forward_flops_per_token(config, VOCAB) == 2 * matrices + 2 * 4 * 4 * 16 * 32 / 2
+    assert forward_flops_per_token(config, VOCAB) == 2 * matrices + 2 * 4 * 4 * 16 * 33 / 2
     assert training_flops_per_token(config, VOCAB) == 3 * forward_flops_per_token(config, VOCAB)
 
 

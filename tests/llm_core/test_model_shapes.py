@@ -140,6 +140,17 @@ def test_recomputing_runs_again_what_it_says(mode: Any) -> None:
     assert products == (4 * forward - last if mode == "full" else 3 * forward)
 
 
+@pytest.mark.slow
+def test_it_compiles_as_one_graph() -> None:
+    """Without PyTorch's code generator: what is compiled, not how fast it is."""
+    model, documents = model_of("speed", sliding_window=5).train(), torch.tensor([[0] * 3 + [1] * 6 + [2] * 7] * 2)
+    model.activation_checkpointing = "full"
+    compiled = torch.compile(model.hidden, backend="aot_eager", fullgraph=True, dynamic=False)
+    torch.testing.assert_close(
+        compiled(some_tokens(), document_ids=documents), model.hidden(some_tokens(), document_ids=documents)
+    )
+
+
 def test_dropout_falls_in_training_only_and_everywhere() -> None:
     model = model_of("gpt2", dropout=0.5)
     with torch.no_grad():
