@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from llm_core.config import LlmRuntime, PretrainStage
@@ -30,6 +31,7 @@ def run(
     from llm_core.shards.format import INDEX, read_index
     from llm_core.shards.loader import TokenRows
     from llm_core.tokenizer.encode import Tokenizer
+    from llm_core.train.attention_maps import attention_observer
     from llm_core.train.batches import TokenBatches
     from llm_core.train.objectives import next_token
     from llm_core.train.plan import Tick
@@ -64,7 +66,7 @@ def run(
             model=model,
             shape=config.model,
             outputs=tokenizer.vocab_size,
-            objective=next_token,
+            objective=partial(next_token, z_loss=train.z_loss),
             batches=batches,
             row_tokens=context,
             fixed_shapes=True,
@@ -73,6 +75,7 @@ def run(
             train=train,
             identity={"stage": "pretrain", "config": config.model_dump(mode="json"), "shards": shards_digest},
             byte_lengths=torch.from_numpy(tokenizer.byte_lengths),
+            observer=attention_observer(model, tokenizer, runtime, train.steps, out) if parallel.is_main else None,
         )
         trained, whole = train_model(task, out, device, parallel, progress, runtime)
         if isinstance(whole, Transformer):

@@ -142,6 +142,7 @@ class _Trainer:
             if self.validation_is_due():
                 self.save_checkpoint()  # first: a failing validation must not cost the training
                 self.run_validation()
+            self.let_observe()
             if self.step == self.plan.steps:
                 break
             try:
@@ -266,6 +267,12 @@ class _Trainer:
             left_out_batches=[self.step + guard.data_offset - (now_at - self.step), self.step + guard.data_offset],
             lr_scale=guard.lr_scale,
         )
+
+    def let_observe(self) -> None:
+        observer = self.plan.observer
+        if observer is not None and observer.is_due(self.step):
+            with self.meter.paused(), self.average.in_place():
+                observer.look(self.step)
 
     def validation_is_due(self) -> bool:
         at_interval = self.step > 0 and self.step % self.plan.train.eval_every == 0

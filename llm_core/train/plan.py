@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -16,6 +16,15 @@ from llm_core.train.peaks import Peaks
 Tick = Callable[[], None]
 #: Measures the model on held-out data: all of it if ``final``, else the part that the configuration allows.
 Validate = Callable[[bool, Tick], dict[str, float]]
+
+
+class Observer(Protocol):
+    """Looks at the model now and then, and changes nothing."""
+
+    def is_due(self, step: int) -> bool:
+        """Whether it wants to look after ``step`` updates. Asked again for the step that a resume begins at."""
+
+    def look(self, step: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Plan:
     """What of the model is compiled, for the log."""
     byte_lengths: Tensor | None = None
     """(vocab,) int64 UTF-8 bytes of each token, for bits per byte. None: not told."""
+    observer: Observer | None = None
 
 
 @dataclass(frozen=True)

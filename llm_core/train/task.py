@@ -34,7 +34,7 @@ from llm_core.train.memory import (
 from llm_core.train.objectives import Objective
 from llm_core.train.parallel import Parallel, start
 from llm_core.train.peaks import Peaks, find_peaks
-from llm_core.train.plan import Plan, Trained, Validate
+from llm_core.train.plan import Observer, Plan, Trained, Validate
 from llm_core.train.probe import probe
 
 
@@ -59,6 +59,7 @@ class Task:
     identity: dict[str, Any]
     """All that decides the weights; see :class:`Plan`."""
     byte_lengths: Tensor | None = None
+    observer: Observer | None = None
 
 
 @contextmanager
@@ -105,6 +106,7 @@ def train_model(
         memory=memory,
         compiled=compiled,
         byte_lengths=task.byte_lengths,
+        observer=task.observer,
     )
     trained = fit(
         model,
