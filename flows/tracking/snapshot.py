@@ -15,7 +15,7 @@ from flows.run_record import RunRecord, StageRecord
 #: Files of an artifact that MLflow gets a copy of, if they are small. Weights and documents never are.
 SMALL_FILE_BYTES = 2_000_000
 SMALL_FILE_SUFFIXES = frozenset({".md", ".json", ".jinja", ".csv", ".txt", ".yaml", ".html", ".svg", ".png"})
-SMALL_FILES_PER_STAGE = 20
+SMALL_FILES_PER_STAGE = 40
 
 #: Inputs that are data sets in MLflow's sense, and so appear in its "Datasets" column.
 DATASET_INPUTS = frozenset({"documents", "shards", "examples", "classification_set", "instruction_set"})
@@ -85,6 +85,8 @@ class StageSnapshot:
             and (Path(output.path).suffix in SMALL_FILE_SUFFIXES or output.path == "events.jsonl")
             and not output.path.startswith("model/tokenizer")  # the tokenizer stage has it
         ]
+        # What lies nearest the top says most; of many pictures below it the last are left out.
+        found.sort(key=lambda output: (output.path.count("/"), output.path.endswith(".png")))
         return found[:SMALL_FILES_PER_STAGE]
 
 

@@ -205,7 +205,7 @@ def attention_observer(
         raise LlmCoreError(
             "pictures of attention need matplotlib, which isn't installed.",
             where="runtime.llm.attention_maps",
-            fix="Install groundup[plots], or leave the field out.",
+            fix="Install matplotlib, or leave the field out.",
         ) from error
     return AttentionObserver(model, tokenizer, runtime.attention_maps, last_step, out)
 

@@ -93,3 +93,19 @@ def test_conversation_keeps_its_last_turns(models: Path) -> None:
     assert ids == whole[-len(ids) :]
     ids, left_out = fit_conversation(turns, tokenizer, 3)
     assert len(ids) == 3 and ids == whole[-3:] and left_out == len(turns) - 1
+
+
+def test_export_and_import_give_the_same_model_back(models: Path, tmp_path: Path) -> None:
+    out, back = tmp_path / "theirs", tmp_path / "ours"
+    assert groundup("export", str(models / "language"), str(out), "--precision", "bf16").output.endswith("bf16\n")
+    assert json.loads((out / "config.json").read_text())["architectures"] == ["Qwen3ForCausalLM"]
+    assert groundup("export", str(models / "language"), str(tmp_path / "exact")).exit_code == 0
+    assert "parameters" in groundup("import", str(tmp_path / "exact"), str(back)).output
+    said = [
+        groundup("generate", str(folder), "--prompt", "The", "--seed", "3", "--device", "cpu").output
+        for folder in (models / "language", back)
+    ]
+    assert said[0] == said[1]
+    refused = CliRunner().invoke(app, ["export", str(models / "classifier"), str(tmp_path / "no")])
+    assert refused.exit_code == 78 and "classifier" in refused.output
+    assert not (tmp_path / "no").exists()
