@@ -21,6 +21,7 @@ from llm_core.atomic import atomic_path, sha256_of, write_json
 from llm_core.config import ModelConfig
 from llm_core.errors import LlmCoreError
 from llm_core.model.transformer import Transformer
+from llm_core.tokenizer.digests import DIGEST_FILE
 
 FORMAT = "groundup-model"
 VERSION = 1
@@ -49,6 +50,10 @@ def save_model(
         for name in TOKENIZER_FILES:
             with atomic_path(folder / name) as temporary:
                 shutil.copyfile(tokenizer_folder / name, temporary)
+        (folder / DIGEST_FILE).unlink(missing_ok=True)
+        if (tokenizer_folder / DIGEST_FILE).is_file():  # a tokenizer of other origin has none
+            with atomic_path(folder / DIGEST_FILE) as temporary:
+                shutil.copyfile(tokenizer_folder / DIGEST_FILE, temporary)
     tensors = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in model.state_dict().items()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
-from llm_core.tokenizer.encode import byte_alphabet
+from llm_core.tokenizer.alphabet import byte_alphabet
 
 Piece = tuple[bytes, ...]
 Pair = tuple[bytes, bytes]

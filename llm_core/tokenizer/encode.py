@@ -11,17 +11,9 @@ import numpy as np
 from tokenizers import Tokenizer as LibraryTokenizer
 
 from llm_core.errors import LlmCoreError
+from llm_core.tokenizer.alphabet import byte_alphabet
+from llm_core.tokenizer.digests import verify_digests
 from llm_core.tokenizer.train import ASSISTANT, END, END_OF_TEXT, PAD, SPECIAL_TOKENS, SYSTEM, TOKENIZER_FILE, USER
-
-
-def byte_alphabet() -> dict[str, int]:
-    """The printable character that stands for each byte in ``tokenizer.json`` (GPT-2's table): character -> byte.
-
-    Printable Latin-1 bytes stand for themselves, the 68 others get the characters from U+0100 on.
-    """
-    itself = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in itself]
-    return {chr(byte): byte for byte in itself} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
 class Tokenizer:
@@ -54,13 +46,14 @@ class Tokenizer:
         """Read ``tokenizer.json`` from ``folder``.
 
         Raises:
-            LlmCoreError: it is missing or isn't a tokenizer.
+            LlmCoreError: it is missing, isn't a tokenizer, or (as any file beside it) isn't what was written.
         """
         path = Path(folder) / TOKENIZER_FILE
         try:
             content = path.read_bytes()
         except OSError as error:
             raise LlmCoreError(f"the tokenizer can't be read ({error.strerror}).", where=str(path)) from error
+        verify_digests(path.parent)
         try:
             library = LibraryTokenizer.from_buffer(content)
         except Exception as error:  # the library raises plain Exception

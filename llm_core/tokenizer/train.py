@@ -1,21 +1,28 @@
-"""Byte-level byte pair encoding (Sennrich et al. 2016; over bytes as in GPT-2), trained with Hugging Face's library.
+"""Byte-level byte pair encoding (Sennrich et al. 2016; over bytes as in GPT-2).
 
-Text is cut into pieces (words, digits, punctuation, spaces); each piece starts as its UTF-8 bytes; the pair of
-neighbours that occurs most often becomes a new token, again and again. As all 256 bytes are tokens, no text is
-unknown. :mod:`llm_core.tokenizer.bpe_reference` is the same algorithm in plain Python.
+Text is cut into pieces (words, digits, punctuation, spaces) that are counted (:mod:`llm_core.tokenizer.pieces`); each
+piece starts as its UTF-8 bytes; the pair of neighbours that occurs most often becomes a new token, again and again
+(:mod:`llm_core.tokenizer.merges`). As all 256 bytes are tokens, no text is unknown. What comes out is a tokenizer of
+Hugging Face's library. :mod:`llm_core.tokenizer.bpe_reference` is the same algorithm in plain Python.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+import numpy as np
+from tokenizers import Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as LibraryTokenizer
 
 from llm_core.atomic import write_bytes, write_json
 from llm_core.config import TokenizerConfig
+from llm_core.tokenizer.alphabet import byte_alphabet
+from llm_core.tokenizer.digests import DIGEST_FILE, write_digests
+
+if TYPE_CHECKING:
+    from llm_core.tokenizer.pieces import PieceCounts
 
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"
@@ -53,11 +60,37 @@ def piece_pattern(split_digits: bool) -> str:
 
 
 def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> LibraryTokenizer:
-    """Learn the merges from ``texts``. The same texts give the same tokenizer, whatever their order and the threads.
+    """Learn the merges from ``texts``. The same texts give the same tokenizer.
 
-    The vocabulary is smaller than asked for where the text has too few pairs that occur ``min_frequency`` times.
+    So do the same texts in another order, as long as they have at most ``max_distinct_pieces`` distinct pieces. The
+    vocabulary is smaller than asked for where the text has too few pairs that occur ``min_frequency`` times.
     """
-    tokenizer = LibraryTokenizer(models.BPE())
+    from llm_core.tokenizer.pieces import count_pieces
+
+    return tokenizer_from_pieces(count_pieces(texts, config.max_distinct_pieces, config.split_digits), config)
+
+
+def tokenizer_from_pieces(pieces: PieceCounts, config: TokenizerConfig) -> LibraryTokenizer:
+    """Learn the merges from counted pieces, and make the tokenizer that encodes by them.
+
+    It is the one that the library's own ``BpeTrainer`` makes of the same text, to the last byte of its file.
+    """
+    from llm_core.tokenizer.merges import learn
+
+    alphabet = sorted(byte_alphabet().items())  # among equally frequent pairs, that of the first characters goes first
+    first_token = np.empty(256, np.int32)
+    first_token[[byte for _, byte in alphabet]] = np.arange(256)
+    content, starts, counts = pieces.arrays()
+    most = max(0, config.vocab_size - len(SPECIAL_TOKENS) - len(alphabet))
+    learned = learn(first_token[content], starts, counts, most, config.min_frequency)
+
+    tokens = [character for character, _ in alphabet]
+    merges: list[tuple[str, str]] = []
+    for left, right in learned.tolist():
+        merges.append((tokens[left], tokens[right]))
+        tokens.append(tokens[left] + tokens[right])
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL_TOKENS, *tokens])}
+    tokenizer = LibraryTokenizer(models.BPE(vocabulary, merges))
     # No normalizer: text comes back exactly as it went in.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -66,14 +99,7 @@ def train_tokenizer(texts: Iterable[str], config: TokenizerConfig) -> LibraryTok
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=config.vocab_size,
-        min_frequency=config.min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     return tokenizer
 
 
@@ -87,6 +113,8 @@ def save_tokenizer(tokenizer: LibraryTokenizer, folder: Path) -> None:
         "clean_up_tokenization_spaces": False,
         "model_max_length": 10**9,  # the model knows its window, the tokenizer has none
     }
+    (folder / DIGEST_FILE).unlink(missing_ok=True)  # that of a tokenizer that was here before
     write_bytes(folder / CHAT_TEMPLATE_FILE, CHAT_TEMPLATE.encode())
     write_json(folder / TOKENIZER_CONFIG_FILE, settings)
     write_bytes(folder / TOKENIZER_FILE, tokenizer.to_str(pretty=True).encode())
+    write_digests(folder, (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, CHAT_TEMPLATE_FILE))
