@@ -43,6 +43,8 @@ class DocumentBatch:
     splits: np.ndarray
     """uint8: which of :data:`SPLITS`."""
     sources: pa.StringArray
+    languages: pa.StringArray
+    """ISO 639-1; null where nobody found out."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def read_piece(piece: Piece, *, once: bool = False) -> Iterator[DocumentBatch]:
     Raises:
         LlmCoreError: the file is damaged, or names an unknown split.
     """
-    wanted = ("text", "doc_id", "split", "source", *(("repetition",) if once else ()))
+    wanted = ("text", "doc_id", "split", "source", "language", *(("repetition",) if once else ()))
     rows = min(BATCH_ROWS, max(1, BATCH_BYTES * piece.rows // max(1, piece.text_bytes)))
     with _opened(piece.path) as file:
         names = file.schema_arrow.names

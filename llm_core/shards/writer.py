@@ -110,7 +110,7 @@ class SplitWriter:
         ends = np.cumsum(encoded.tokens)
         document = token = 0
         while document < len(ends):
-            room = self.shard_tokens - self.state.open.tokens
+            room = max(0, self.shard_tokens - self.state.open.tokens)  # a long document may have filled it over
             upto = int(np.searchsorted(ends, token + room, side="right"))
             if upto == document and not self.state.open.documents:
                 upto += 1
