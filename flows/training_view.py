@@ -37,10 +37,14 @@ CURVE_ROWS = 7
 #: What a person calls the metrics that come first, in this order; the others follow under their own names.
 NAMES = {
     "val/loss": "validation loss",
-    "val/bits_per_byte": "bits per byte",
+    "val/bits_per_byte": "its bits per byte",
+    "train/bits_per_byte": "bits per byte",
     "train/lr": "learning rate",
     "train/grad_norm": "gradient norm",
     "perf/tokens_per_second": "tokens per second",
+    "perf/mfu_nominal": "MFU (nominal peak)",
+    "perf/mfu_measured": "MFU (measured peak)",
+    "perf/memory_bytes": "memory",
 }
 
 

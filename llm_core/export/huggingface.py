@@ -66,6 +66,7 @@ def export_model(model_folder: Path, out: Path, *, precision: Literal["fp32", "b
             save_file(to_huggingface(family, tensors), folder / WEIGHTS, metadata={"format": "pt"})
         except SafetensorError as error:
             raise _disk(error, out) from error
+        (folder / WEIGHTS).chmod(0o644)  # written for the owner alone otherwise, and this folder is made to be shared
         told = {"torch_dtype": str(dtype).removeprefix("torch."), **ids}
         if ids:  # our engine stops at both
             told["eos_token_id"] = ids["eos_token_id"][0]
