@@ -287,7 +287,8 @@ class _Trainer:
 
         self.model.eval()
         precision = autocast(self.device, self.plan.train.precision)
-        with self.meter.paused(), torch.no_grad(), uncompiled(self.model), self.average.in_place(), precision:
+        reading = self.parallel.reading(self.model)
+        with self.meter.paused(), torch.no_grad(), uncompiled(self.model), self.average.in_place(), reading, precision:
             self.validation = self.measure(self.step == self.plan.steps, tick)
         self.metrics.append(self.line({f"val/{name}": finite(value) for name, value in self.validation.items()}))
         loss = finite(self.validation.get("loss", math.nan))

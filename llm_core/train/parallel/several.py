@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from llm_core.config import ParallelConfig
@@ -146,6 +147,13 @@ class Several(Parallel):
     def _reduce(self, tensor: Tensor, dimension: str) -> None:
         """Sum in place; what lies on the CPU beside a GPU goes over gloo."""
         dist.all_reduce(tensor, group=self.mesh.get_group(dimension))
+
+    @contextmanager
+    def reading(self, model: nn.Module) -> Iterator[None]:
+        yield
+        transformer = _transformer_of(model)
+        if isinstance(transformer, FSDPModule):  # only a backward pass lets go of the last weights that were gathered
+            transformer.reshard()
 
     # -------------------------------------------------------------------------------------------------- messages
 

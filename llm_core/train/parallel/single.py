@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,10 @@ class Parallel:
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None, "a batch has at least one piece"
         return total
+
+    def reading(self, model: nn.Module) -> AbstractContextManager[object]:
+        """Where ``model`` computes without a backward pass."""
+        return nullcontext()
 
     def add_up(self, values: Tensor) -> Tensor:
         """The sum of ``values`` over all shares of a batch."""
