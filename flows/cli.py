@@ -25,7 +25,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows import __version__
-from flows.commands import artifacts, config, data, doctor, exchange, models, retune, run, track, ui, watch
+from flows.commands import artifacts, config, data, doctor, exchange, models, retune, run, sizes, track, ui, watch
 from flows.commands.workspace import current_workspace
 from flows.passwords import hide_passwords
 
@@ -142,6 +142,7 @@ def _options(
 _BUILD, _USE, _LOOK, _CARE = "Build", "Use the models", "Look inside", "Take care"
 app.command("run", rich_help_panel=_BUILD)(run.run)
 app.command("plan", rich_help_panel=_BUILD)(run.plan)
+app.command("sizes", rich_help_panel=_BUILD)(sizes.sizes)
 app.add_typer(config.app, name="config", rich_help_panel=_BUILD)
 app.command("generate", rich_help_panel=_USE)(models.generate)
 app.command("chat", rich_help_panel=_USE)(models.chat)

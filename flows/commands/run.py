@@ -133,12 +133,13 @@ def forget(planned: Sequence[PlannedStage], stages: Sequence[str]) -> None:
 
 
 def plan(config: ConfigArgument, overrides: SetOption = None, workspace: WorkspaceOption = None) -> None:
-    """Say what `run` would do: each stage, its fingerprint, reuse, resume or run, and why."""
+    """Say what `run` would do: each stage, its fingerprint, reuse, resume or run, and why; and what the model costs."""
     from rich.table import Table
     from rich.text import Text
 
     from flows.display import wide_console
     from flows.lineage.store import Store
+    from flows.model_plan import model_lines
 
     loaded = load_for(config, overrides, workspace)
     planned = Store(loaded.workspace).plan(loaded)
@@ -153,4 +154,6 @@ def plan(config: ConfigArgument, overrides: SetOption = None, workspace: Workspa
     console = wide_console()
     console.print(table)
     left = sum(one.action != "reuse" for one in planned)
-    console.print(f"\n{len(planned)} stages, {left} to run, in {loaded.workspace}")
+    console.print(f"\n{len(planned)} stages, {left} to run, in {loaded.workspace}\n")
+    for heading, said in model_lines(loaded):
+        console.print(Text(f"{heading:<13}", style="dim") + Text(said))

@@ -166,7 +166,7 @@ def memory_plan(
     checkpointing: Checkpointing = "none",
     average: bool = False,
     divided_among: int = 1,
-    chunk_rows: int = 512,
+    chunk_rows: int = 4096,
 ) -> MemoryPlan:
     """Expected memory of training, without what the allocator and the kernels take for themselves.
 
@@ -175,7 +175,7 @@ def memory_plan(
         row_tokens: by default the context.
         average: a moving average of the weights is kept (``ema_decay``).
         divided_among: devices that share weights, gradients, optimizer state and average (FSDP).
-        chunk_rows: rows of logits that exist at one time.
+        chunk_rows: rows of logits that exist at one time (:data:`llm_core.train.objectives.GPU_CHUNK`).
     """
     tokens = rows * (row_tokens or config.context_length)
     counts = parameter_counts(config, vocab_size)
@@ -192,5 +192,5 @@ def memory_plan(
         optimizer=FP32 * (by_muon + 2 * (counts.total - by_muon)) // divided_among,
         average=FP32 * counts.total // divided_among if average else 0,
         activations=activations,
-        loss=min(tokens, chunk_rows) * vocab_size * (FP32 + 2 * narrow) + FP32 * vocab_size * config.dim,
+        loss=(FP32 + narrow) * vocab_size * (min(tokens, chunk_rows) + config.dim),
     )

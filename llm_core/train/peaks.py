@@ -12,34 +12,8 @@ from functools import lru_cache
 
 import torch
 
-#: Dense bf16 FLOP/s (fp32 sums) by the data sheets, without sparsity. The first name that is in the device's counts.
-NOMINAL: dict[str, float] = {
-    "GB200": 2.5e15,
-    "B200": 2.25e15,
-    "B100": 1.75e15,
-    "GH200": 989e12,
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "H800": 989e12,
-    "H20": 148e12,
-    "A100": 312e12,
-    "A800": 312e12,
-    "A40": 149.7e12,
-    "A30": 165e12,
-    "A10G": 70e12,
-    "A10": 125e12,
-    "L40S": 362e12,
-    "L40": 181e12,
-    "L4": 121e12,
-    "RTX 5090": 209.5e12,
-    "RTX 4090": 165.2e12,
-    "RTX 4080": 97.5e12,
-    "RTX 3090": 71e12,
-    "RTX A6000": 154.8e12,
-    "MI300X": 1307e12,
-}
+from llm_core.train.data_sheets import nominal_flops
+
 #: Rows and columns of the matrices that are multiplied, and for how many seconds.
 MATRIX = {"cuda": 8192, "cpu": 1024}
 SECONDS = {"cuda": 1.0, "cpu": 0.2}
@@ -77,11 +51,6 @@ def find_peaks(device: torch.device, precision: str) -> Peaks:
     size = MATRIX[device.type]
     measured = measured_flops(str(device), precision, torch.get_num_threads())
     return Peaks(name, nominal_flops(name), measured, f"product of two {size} x {size} matrices in {precision}")
-
-
-def nominal_flops(device_name: str) -> float | None:
-    """The maker's number for a device of this name."""
-    return next((flops for part, flops in NOMINAL.items() if part in device_name), None)
 
 
 @lru_cache(maxsize=8)
