@@ -1,7 +1,8 @@
 import json
 import os
 import random
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,14 +195,22 @@ class _Boundaries:
             os._exit(99)  # as kill -9: nothing is cleaned up
 
 
+@pytest.fixture
+def memory_disk() -> Iterator[Path]:
+    """A folder in memory, where there is one: hundreds of checkpoints that each wait for a busy disk take minutes."""
+    place = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=place if place.is_dir() else None) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("step", [2, 1], ids=["new", "replacing"])
 def test_killed_at_every_write_boundary_the_previous_or_the_new_one_loads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+    memory_disk: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     ends: list[int] = []
     for at in range(1, 200):
-        folder = tmp_path / str(at)
+        folder = memory_disk / str(at)
         save(folder, 1, keep=1)
         child = os.fork()
         if child == 0:
