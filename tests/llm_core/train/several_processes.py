@@ -157,19 +157,29 @@ def train(case: Case, out: Path, parallel: Parallel) -> tuple[dict[str, Any], di
     return result, weights
 
 
-def process(rank: int, world: int, port: int, folder: Path) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    for name, case in CASES[world].items():
-        runtime = LlmRuntime.model_validate({"parallel": case.parallel})
-        parallel = start(runtime, torch.device("cpu"))
-        out = folder / "runs" / (case.resumes or name)
-        result, weights = train(case, out, parallel)
-        validations = parallel.gather(result["validation"])
-        if parallel.is_main:
-            assert weights is not None
-            save_file(weights, folder / f"{name}.safetensors")
-            (folder / f"{name}.json").write_text(json.dumps(result | {"validations": validations}))
-    dist.destroy_process_group()
+def process(rank: int, ports: dict[int, int], folder: Path) -> None:
+    """All cases of 4 processes, and then, in the first two, those of 2."""
+    for world, port in ports.items():
+        if rank >= world:
+            return
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), **address}
+        for name, case in CASES[world].items():
+            run_case(name, case, folder)
+        dist.barrier()
+        dist.destroy_process_group()
+        if rank == 0 and world == 4:  # for one process, which goes on from there too
+            shutil.copytree(folder / "runs", folder / "of-four")
+
+
+def run_case(name: str, case: Case, folder: Path) -> None:
+    parallel = start(LlmRuntime.model_validate({"parallel": case.parallel}), torch.device("cpu"))
+    result, weights = train(case, folder / "runs" / (case.resumes or name), parallel)
+    validations = parallel.gather(result["validation"])
+    if parallel.is_main:
+        assert weights is not None
+        save_file(weights, folder / f"{name}.safetensors")
+        (folder / f"{name}.json").write_text(json.dumps(result | {"validations": validations}))
 
 
 def free_port() -> int:
@@ -181,18 +191,13 @@ def free_port() -> int:
 def main(folder: Path) -> int:
     torch.set_num_threads(1)
     context = multiprocessing.get_context("fork")
-    for world in CASES:
-        port = free_port()
-        children = [context.Process(target=process, args=(rank, world, port, folder)) for rank in range(world)]
-        for child in children:
-            child.start()
-        for child in children:
-            child.join()
-        if any(child.exitcode for child in children):
-            return 1
-        if world == max(CASES):  # for one process, which goes on from there too
-            shutil.copytree(folder / "runs", folder / "of-four")
-    return 0
+    ports = {world: free_port() for world in CASES}
+    children = [context.Process(target=process, args=(rank, ports, folder)) for rank in range(max(CASES))]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    return int(any(child.exitcode for child in children))
 
 
 if __name__ == "__main__":
