@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from flows.errors import ArtifactLocked, DiskFull, Preempted, StageFailed, UserError, explain
-from flows.launch import run_in_child
+from flows.launch import run_in_child, trainer_command
 
 HEAD = """
 import json, os, pathlib, signal, subprocess, sys, time
@@ -230,3 +230,28 @@ def test_an_unhandled_sigterm_of_the_whole_process_leaves_no_child(tmp_path: Pat
     parent.terminate()
     assert parent.wait(timeout=30) == 143
     wait_until(lambda: gone(int((tmp_path / "pid").read_text())))
+
+
+def test_training_in_several_processes_goes_by_torchrun() -> None:
+    runtime = {"parallel": {"processes": 4}}
+    several = trainer_command({"stage": "pretrain", "runtime": runtime})
+    assert several[1:] == ["-m", "llm_core.train.launch", "4"]
+    alone = [sys.executable, "-m", "llm_core.train"]
+    assert trainer_command({"stage": "evaluate", "runtime": runtime}) == alone
+    assert trainer_command({"stage": "pretrain", "runtime": {}}) == alone
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_several_processes_errors_the_cause_is_told(tmp_path: Path, order: tuple[int, int]) -> None:
+    cause = {"type": "OutOfMemory", "message": "there is not enough memory", "exit_code": 76}
+    consequence = {"type": "ConnectionError", "message": "another process has ended", "exit_code": 1}
+    told = [[cause, consequence][number] for number in order]
+    with pytest.raises(StageFailed, match="not enough memory") as failed:
+        run(tmp_path, f"for error in {told!r}: say(error=error)\nsys.exit(76)")
+    assert failed.value.exit_code == 76
+
+
+def test_a_killed_one_of_several_is_told_as_killed(tmp_path: Path) -> None:
+    with pytest.raises(StageFailed, match=r"SIGKILL.*resume") as failed:
+        run(tmp_path, "sys.exit(137)")
+    assert failed.value.exit_code == 137
