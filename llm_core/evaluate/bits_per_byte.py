@@ -15,13 +15,11 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from llm_core.model.transformer import Transformer
-from llm_core.shards.format import read_index
 from llm_core.shards.loader import TokenRows
 from llm_core.train.batches import IGNORE, Batch, Example, in_order, token_batch
 from llm_core.train.objectives import linear_cross_entropy, next_token
@@ -184,28 +182,15 @@ def loss_on_examples(
     return LanguageModelLoss(loss_sum, tokens, 0)
 
 
-def split_tokens(shards: Path, split: str) -> np.ndarray:
-    """All token ids of a split, one after another (int64)."""
-    index = read_index(shards)
-    dtype = np.dtype(index.dtype).newbyteorder("<")
-    files = [np.memmap(Path(shards) / file.name, dtype=dtype, mode="r") for file in index.splits[split].files]
-    return np.concatenate(files).astype(np.int64) if files else np.zeros(0, dtype=np.int64)
+def unigram_bits_per_byte(train: np.ndarray, validation: np.ndarray, validation_bytes: int) -> float:
+    """A model that knows how frequent each symbol is in the train split and nothing else, with add-one smoothing.
 
-
-def token_unigram_bits_per_byte(
-    train: np.ndarray, validation: np.ndarray, vocab_size: int, validation_bytes: int
-) -> float:
-    """A model that knows how frequent each token is and nothing else; add-one smoothing on the train split."""
-    counts = np.bincount(train, minlength=vocab_size) + 1.0
+    Args:
+        train, validation: (symbols,) how often each token, or byte, occurs.
+    """
+    counts = train + 1.0
     nats = -np.log(counts / counts.sum())
-    return bits_per_byte(float(nats[validation].sum()), validation_bytes)
-
-
-def byte_unigram_bits_per_byte(train: bytes, validation: bytes) -> float:
-    """A model that knows how frequent each byte is and nothing else; add-one smoothing on the train split."""
-    counts = np.bincount(np.frombuffer(train, dtype=np.uint8), minlength=256) + 1.0
-    nats = -np.log(counts / counts.sum())
-    return bits_per_byte(float(nats[np.frombuffer(validation, dtype=np.uint8)].sum()), len(validation))
+    return bits_per_byte(float(nats @ validation), validation_bytes)
 
 
 def xz_bytes(content: bytes) -> int:

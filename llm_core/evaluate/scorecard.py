@@ -44,8 +44,15 @@ def _language_model(measured: dict[str, Any]) -> str:
         f"{measured['documents']:,} held-out documents ({measured['split']}), {measured['bytes']:,} bytes, "
         f"{measured['tokens']:,} tokens, each document by itself. Loss {measured['loss']:.3f} nats per token, "
         f"perplexity {measured['perplexity']:.1f}.\n\n"
-        f"| | bits per byte (less is better) |\n| --- | ---: |\n{table}"
+        f"| | bits per byte (less is better) |\n| --- | ---: |\n{table}" + _sources(measured.get("sources", {}))
     )
+
+
+def _sources(sources: dict[str, Any]) -> str:
+    if not sources:
+        return ""
+    rows = "\n".join(f"| {name} | {each['bytes']:,} | {each['bits_per_byte']:.3f} |" for name, each in sources.items())
+    return f"\n\nSource by source:\n\n| source | bytes | bits per byte |\n| --- | ---: | ---: |\n{rows}"
 
 
 def _classification(measured: dict[str, Any]) -> str:

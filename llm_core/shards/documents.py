@@ -45,6 +45,8 @@ class DocumentBatch:
     sources: pa.StringArray
     languages: pa.StringArray
     """ISO 639-1; null where nobody found out."""
+    repeated: np.ndarray
+    """bool: a mixture may have a document several times; this is not the first."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +110,12 @@ def read_piece(piece: Piece, *, once: bool = False) -> Iterator[DocumentBatch]:
     The column `split` decides; without it the hash of `doc_id` does, or of the text itself.
 
     Args:
-        once: leave out the repetitions of a mixture (rows whose `repetition` is above 0).
+        once: leave out the repetitions of a mixture.
 
     Raises:
         LlmCoreError: the file is damaged, or names an unknown split.
     """
-    wanted = ("text", "doc_id", "split", "source", "language", *(("repetition",) if once else ()))
+    wanted = ("text", "doc_id", "split", "source", "language", "repetition")
     rows = min(BATCH_ROWS, max(1, BATCH_BYTES * piece.rows // max(1, piece.text_bytes)))
     with _opened(piece.path) as file:
         names = file.schema_arrow.names
@@ -121,7 +123,7 @@ def read_piece(piece: Piece, *, once: bool = False) -> Iterator[DocumentBatch]:
         for batch in file.iter_batches(
             batch_size=rows, row_groups=list(piece.groups), columns=columns, use_threads=False
         ):
-            yield _documents(batch, piece.path)
+            yield _documents(batch, piece.path, once)
 
 
 def read_documents(folder: Path, *, once: bool = False) -> Iterator[Documents]:
@@ -170,15 +172,19 @@ class _opened:
         )
 
 
-def _documents(batch: pa.RecordBatch, path: Path) -> DocumentBatch:
+def _documents(batch: pa.RecordBatch, path: Path, once: bool) -> DocumentBatch:
     names = batch.schema.names
     texts = batch.column("text").cast(pa.large_string())
     texts.validate(full=True)  # Parquet doesn't check that text is UTF-8, and encoders rely on it
     kept = pc.fill_null(pc.greater(pc.binary_length(texts), 0), False)
     if "repetition" in names:
-        kept = pc.and_(kept, pc.equal(pc.fill_null(batch.column("repetition"), 0), 0))
+        repeated = pc.greater(pc.fill_null(batch.column("repetition"), 0), 0)
+    else:
+        repeated = pa.repeat(pa.scalar(False), len(texts))
+    if once:
+        kept = pc.and_(kept, pc.invert(repeated))
     if not pc.all(kept, min_count=0).as_py():
-        texts, batch = texts.filter(kept), batch.filter(kept)
+        texts, repeated, batch = texts.filter(kept), repeated.filter(kept), batch.filter(kept)
     if "split" in names:
         splits = _split_codes(batch.column("split"), path)
     else:
@@ -188,7 +194,8 @@ def _documents(batch: pa.RecordBatch, path: Path) -> DocumentBatch:
         sources = pc.fill_null(batch.column("source").cast(pa.string()), NO_SOURCE)
     else:
         sources = pa.repeat(pa.scalar(NO_SOURCE, pa.string()), len(texts))
-    return DocumentBatch(texts, splits, sources)
+    languages = batch.column("language").cast(pa.string()) if "language" in names else pa.nulls(len(texts), pa.string())
+    return DocumentBatch(texts, splits, sources, languages, repeated.to_numpy(zero_copy_only=False))
 
 
 def _split_codes(column: pa.Array, path: Path) -> np.ndarray:

@@ -43,19 +43,19 @@ def start_encoding(name: str, tokenizer_folder: Path, dtype: str) -> Callable[[P
         for batch in read_piece(piece):
             if not len(batch.texts):
                 continue
-            batch, starts = _by_split(batch)
+            texts, names, starts = _by_split(batch)
             try:
-                encoded = encoder.encode(batch.texts)
+                encoded = encoder.encode(texts)
             except BaseException as error:  # a panic of a library written in Rust is no Exception
                 if name == REFERENCE or isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
                     raise
                 raise EncoderDiffers(f"{type(error).__name__}: {error}") from None
-            sizes = pc.binary_length(batch.texts).to_numpy()
+            sizes = pc.binary_length(texts).to_numpy()
             if name != REFERENCE:
-                _check(encoded, batch.texts, sizes, tokenizer, narrow_lengths)
+                _check(encoded, texts, sizes, tokenizer, narrow_lengths)
             ids, tokens = _closed(encoded, tokenizer.eot_id, dtype)
             ends = np.cumsum(tokens)
-            numbers = _source_numbers(batch.sources, sources)
+            numbers = _source_numbers(names, sources)
             for split, (first, last) in starts.items():
                 begin, end = int(ends[first] - tokens[first]), int(ends[last - 1])
                 here = slice(first, last)
@@ -67,14 +67,15 @@ def start_encoding(name: str, tokenizer_folder: Path, dtype: str) -> Callable[[P
     return encode
 
 
-def _by_split(batch: DocumentBatch) -> tuple[DocumentBatch, dict[int, tuple[int, int]]]:
-    """The documents of each split together, else in their order; and where each split's are."""
+def _by_split(batch: DocumentBatch) -> tuple[pa.LargeStringArray, pa.StringArray, dict[int, tuple[int, int]]]:
+    """Texts and sources with the documents of each split together, else in their order; where each split's are."""
     counts = np.bincount(batch.splits, minlength=len(SPLITS))
     ends = np.cumsum(counts)
-    if (np.diff(batch.splits.astype(np.int8)) < 0).any():
-        order = pa.array(np.argsort(batch.splits, kind="stable"))
-        batch = DocumentBatch(batch.texts.take(order), np.sort(batch.splits), batch.sources.take(order))
-    return batch, {split: (int(ends[split] - n), int(ends[split])) for split, n in enumerate(counts) if n}
+    starts = {split: (int(ends[split] - n), int(ends[split])) for split, n in enumerate(counts) if n}
+    if not (np.diff(batch.splits.astype(np.int8)) < 0).any():
+        return batch.texts, batch.sources, starts
+    order = pa.array(np.argsort(batch.splits, kind="stable"))
+    return batch.texts.take(order), batch.sources.take(order), starts
 
 
 def _check(

@@ -16,6 +16,8 @@ from llm_core.shards.packing import Spans, pack_documents
 
 #: Stands where a row has no target (it is shorter than the others).
 NO_TARGET = -100
+#: Tokens that are counted at a time.
+COUNTED_TOKENS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,20 @@ class TokenRows:
             return int((np.diff(self.offsets) > self.context_length).sum())
         first, last = (self.offsets[:-1] - 1) // self.context_length, (self.offsets[1:] - 2) // self.context_length
         return int((first != last).sum())
+
+    def count_tokens(self, vocab_size: int, documents: np.ndarray) -> np.ndarray:
+        """(vocab,) int64: how often each token occurs in the chosen ``documents`` ((documents,) bool)."""
+        counts = np.zeros(vocab_size, dtype=np.int64)
+        lengths = np.diff(self.offsets)
+        first = 0
+        for file, array in zip(self.index.splits[self.split].files, self._arrays, strict=True):
+            here = slice(first, first + file.documents)
+            chosen = np.repeat(documents[here], lengths[here])
+            for start in range(0, len(array), COUNTED_TOKENS):
+                piece = slice(start, start + COUNTED_TOKENS)
+                counts += np.bincount(array[piece][chosen[piece]], minlength=vocab_size)
+            first += file.documents
+        return counts
 
     def shuffled(self, start: int, count: int, seed: int) -> np.ndarray:
         """Numbers of the rows that come ``start``-th to ``start + count``-th in training, counted over all epochs; each

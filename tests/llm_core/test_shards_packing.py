@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_core.config import ModelConfig
-from llm_core.evaluate.bits_per_byte import split_tokens
 from llm_core.model.initialization import initialize
 from llm_core.model.transformer import Transformer
-from llm_core.shards.format import ShardIndex, write_index
+from llm_core.shards.format import ShardIndex, read_index, write_index
 from llm_core.shards.loader import NO_TARGET, TokenRows
 from llm_core.shards.packing import best_fit_decreasing, pack_documents
 from llm_core.shards.writer import EncodedSplit, ShardWriter
@@ -61,6 +60,11 @@ def test_packing_loses_nothing_and_cuts_only_what_is_too_long(lengths: list[int]
     assert (covered == 1).all()
 
 
+def whole_split(shards: Path, split: str) -> np.ndarray:
+    index = read_index(shards)
+    return np.concatenate([np.fromfile(shards / file.name, dtype=index.dtype) for file in index.splits[split].files])
+
+
 def write(folder: Path, documents: list[list[int]], shard_tokens: int = 60) -> Path:
     """Shards of ``documents`` (ids without <|endoftext|>)."""
     writer = ShardWriter(folder, {}, dtype="uint16", shard_tokens=shard_tokens)
@@ -85,7 +89,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_best_fit_rows_hold_whole_documents(shards: Path) -> None:
     rows = TokenRows.open(shards, "train", 16, packing="best_fit", verify=True)
     assert len(rows.index.splits["train"].files) > 3
-    whole = split_tokens(shards, "train")
+    whole = whole_split(shards, "train")
     read = rows.read(np.arange(len(rows))[::-1], documents=True)
     assert read.documents is not None
     targets, valid = read.targets, read.targets != NO_TARGET
@@ -133,7 +137,7 @@ def test_masked_documents_are_predicted_as_if_alone(shards: Path, packing: str) 
     model = Transformer(SHAPE, 64)
     initialize(model, 1)
     batch = TokenBatches(rows, 16 * 40, seed=1, document_mask=True).micro_batches(0, 40)[0]
-    whole = split_tokens(shards, "train").tolist()
+    whole = whole_split(shards, "train").tolist()
     compared = 0
     with torch.no_grad():
         found = losses_of(model, batch)
@@ -170,7 +174,7 @@ def test_every_token_is_a_target_once(
     numbers = iter(range(1, 10**6))
     documents = [[next(numbers) for _ in range(length)] for length in lengths]
     folder = write(tmp_path_factory.mktemp("shards"), documents, shard_tokens)
-    whole = split_tokens(folder, "train")
+    whole = whole_split(folder, "train")
     for packing in ("concatenate", "best_fit"):
         rows = TokenRows(folder, TokenRows.open(folder, "train", 1).index, "train", context, packing)  # type: ignore[arg-type]
         read = rows.read(rows.shuffled(0, len(rows), seed=4))

@@ -9,11 +9,9 @@ from llm_core.config import ModelConfig
 from llm_core.evaluate.bits_per_byte import (
     LanguageModelLoss,
     _windows,
-    byte_unigram_bits_per_byte,
     loss_on_documents,
     loss_on_rows,
-    split_tokens,
-    token_unigram_bits_per_byte,
+    unigram_bits_per_byte,
     xz_bytes,
     zstd_bytes,
 )
@@ -121,20 +119,12 @@ def test_the_loss_is_told_source_by_source(toy: Any, masked: bool) -> None:
 
 def test_unigrams_by_hand() -> None:
     # counts with one added: a 3, b 2, the 254 others 1 each, 259 in all
+    train, validation = (np.bincount(list(text), minlength=256) for text in (b"aab", b"ab"))
     expected = -(math.log2(3 / 259) + math.log2(2 / 259)) / 2
-    assert byte_unigram_bits_per_byte(b"aab", b"ab") == pytest.approx(expected)
-    tokens = token_unigram_bits_per_byte(np.array([0, 0, 1]), np.array([0, 2]), 3, 5)
-    assert tokens == pytest.approx(-(math.log2(3 / 6) + math.log2(1 / 6)) / 5)
+    assert unigram_bits_per_byte(train, validation, 2) == pytest.approx(expected)
 
 
 def test_compressors_shrink_what_repeats() -> None:
     content = b"the city of the river, the city of the sea. " * 50
     assert 0 < xz_bytes(content) < len(content) / 8
     assert 0 < zstd_bytes(content) < len(content) / 8
-
-
-def test_split_tokens_joins_all_files(toy: Any) -> None:
-    tokens = split_tokens(toy.shards, "train")
-    rows = TokenRows.open(toy.shards, "train", 16)
-    assert len(tokens) == rows.tokens
-    assert (tokens[16:32] == rows.read(np.array([1])).tokens[0]).all()
