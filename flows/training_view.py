@@ -37,7 +37,7 @@ CURVE_ROWS = 7
 #: What a person calls the metrics that come first, in this order; the others follow under their own names.
 NAMES = {
     "val/loss": "validation loss",
-    "val/bits_per_byte": "its bits per byte",
+    "val/bits_per_byte": "validation bits per byte",
     "train/bits_per_byte": "bits per byte",
     "train/lr": "learning rate",
     "train/grad_norm": "gradient norm",
@@ -246,7 +246,7 @@ class TrainingView:
         table = Table.grid(padding=(0, 2))
         for justify in ("left", "right", "left", "left"):
             table.add_column(no_wrap=True, justify=justify)
-        room = min(32, width - 36)  # what names and values leave
+        room = min(32, width - 42)  # what names and values leave
         known = [key for key in NAMES if key in self.series]
         for key in known + sorted(set(self.series) - set(known) - {"train/loss"}):
             series = self.series[key]

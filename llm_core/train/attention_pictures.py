@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: More layers and heads than these can't be read in one picture; of a larger model some are chosen.
-MAX_LAYERS, MAX_HEADS = 8, 8
+#: More layers or heads than these, or more tokens side by side, can't be read in one picture; then some are chosen.
+MAX_MAPS, MAX_CELLS = 8, 220
 #: What no query may see.
 MASKED = "#eceae6"
 #: White to a deep blue, through colors that print well in grey.
@@ -43,10 +43,11 @@ def draw_maps(maps: Tensor, words: Sequence[str], title: str, path: Path) -> Non
         maps: (layers, heads, queries, keys)
         words: the tokens, for the axes.
     """
-    layers, heads = chosen(maps.shape[0], MAX_LAYERS), chosen(maps.shape[1], MAX_HEADS)
     time = maps.shape[-1]
     gap = max(1, round(0.12 * time))
     pitch = time + gap
+    most = min(MAX_MAPS, max(2, MAX_CELLS // pitch))
+    layers, heads = chosen(maps.shape[0], most), chosen(maps.shape[1], most)
     # One mosaic instead of an axis for each map: drawn in a tenth of the time.
     mosaic = np.full((len(layers) * pitch - gap, len(heads) * pitch - gap), np.nan, dtype=np.float32)
     masked = np.zeros(mosaic.shape, dtype=bool)
