@@ -140,7 +140,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, sight: Sight, *, dropout: float =
     grouped = q.shape[1] != k.shape[1]
     if sight.blocks is not None:
         return _flex_attention(q, k, v, sight, grouped)
-    if grouped and not q.is_cuda:  # the CPU's fused kernel wants as many key heads as query heads
+    if grouped and (not q.is_cuda or sight.mask is not None):  # these fused kernels want as many key as query heads
         share = q.shape[1] // k.shape[1]
         k, v, grouped = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1), False
     mask = None if sight.mask is None else sight.mask.to(dtype)

@@ -70,7 +70,7 @@ class Attention(nn.Module):
             k, v = around.cache.append(self.layer, k, v)
         sight = around.sights[self.window]
         gathered = attention(q, k, v, sight, dropout=self.dropout if self.training else 0.0)
-        return self.output(gathered.transpose(1, 2).reshape(batch, time, -1))
+        return self.output(narrow(gathered.transpose(1, 2).reshape(batch, time, -1), self.output))
 
 
 class Mix(nn.Module):

@@ -18,6 +18,7 @@ from llm_core.model.block import Surroundings, block
 from llm_core.model.cache import KVCache
 from llm_core.model.normalization import PlainRMSNorm, normalization
 from llm_core.model.positions import position_embedding, positions_in_documents, rotary_embedding
+from llm_core.model.precision import narrow
 from llm_core.model.recompute import recomputed
 from llm_core.model.shape import has_value_embedding, head_shape, window_of
 
@@ -116,8 +117,8 @@ class Transformer(nn.Module):
             raise ValueError("documents that share a row can't be read in pieces, so there is no cache for them")
         time = x.shape[1]
         keys = time if cache is None else cache.length + time
-        # FlexAttention knows no dropout.
-        blockwise = x.is_cuda and not (self.training and self.config.dropout)
+        # FlexAttention knows no dropout, and no heads of less than 16 dimensions.
+        blockwise = x.is_cuda and self.head_dim >= 16 and not (self.training and self.config.dropout)
         sights = {
             window: look(time, keys, window=window, documents=document_ids, device=x.device, blockwise=blockwise)
             for window in self.windows
@@ -127,7 +128,7 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token from states: (..., dim) -> (..., vocab) fp32."""
-        scores = self.head(hidden).float()
+        scores = self.head(narrow(hidden, self.head)).float()
         cap = self.config.logit_softcap
         return scores if cap is None else cap * torch.tanh(scores / cap)  # Gemma 2: no score beyond the cap
 

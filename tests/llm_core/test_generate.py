@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -25,8 +27,12 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def model(tokenizer: Tokenizer) -> Transformer:
-    config = ModelConfig(layers=2, dim=32, heads=4, kv_heads=2, ffn_dim=64, context_length=24)
-    model = Transformer(config, tokenizer.vocab_size).eval()
+    return random_model(tokenizer)
+
+
+def random_model(tokenizer: Tokenizer, **changes: Any) -> Transformer:
+    shape = {"layers": 2, "dim": 32, "heads": 4, "kv_heads": 2, "ffn_dim": 64, "context_length": 24}
+    model = Transformer(ModelConfig.model_validate(shape | changes), tokenizer.vocab_size).eval()
     initialize(model, 1)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -42,6 +48,36 @@ def test_cached_greedy_text_is_the_uncached(model: Transformer, tokenizer: Token
             text = [*text, int(model(torch.tensor([text]))[0, -1].argmax())]
     options = {"max_tokens": 24 - len(prompt), "temperature": 0, "stop_ids": ()}
     assert list(generate(model, tokenizer, prompt, **options)) == text[len(prompt) :]
+
+
+KINDS = [
+    {"preset": "gpt2", "kv_heads": 4},
+    {"preset": "speed", "sliding_window": 5},
+    {"norm_position": "post", "positions": "sinusoidal", "logit_softcap": 3.0},
+    {"sliding_window": 7, "full_attention_every": 2, "rope_scaling": {"kind": "llama3"}},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: next(iter(kind.values())))
+def test_every_kind_of_model_writes_what_it_would_without_a_cache(kind: dict[str, Any], tokenizer: Tokenizer) -> None:
+    model = random_model(tokenizer, **kind)
+    text = prompt = tokenizer.encode("the city")
+    with torch.no_grad():
+        while len(text) < 24:
+            text = [*text, int(model(torch.tensor([text]))[0, -1].argmax())]
+    options = {"temperature": 0, "stop_ids": ()}
+    assert list(generate(model, tokenizer, prompt, max_tokens=24 - len(prompt), **options)) == text[len(prompt) :]
+    assert len(list(generate(model, tokenizer, prompt, max_tokens=40, **options))) == 40  # beyond the context, too
+
+
+def test_a_model_in_bfloat16_writes(tokenizer: Tokenizer) -> None:
+    for kind in KINDS:
+        exact = random_model(tokenizer, **kind)
+        tokens = torch.tensor([tokenizer.encode("the city of light")])
+        with torch.no_grad():
+            expected, narrow = exact(tokens), copy.deepcopy(exact).to(torch.bfloat16)(tokens)
+        assert torch.nn.functional.cosine_similarity(expected.flatten(), narrow.flatten(), dim=0) > 0.99
+        assert len(list(generate(exact.to(torch.bfloat16), tokenizer, [7], max_tokens=5, stop_ids=()))) == 5
 
 
 def test_text_goes_on_when_the_window_is_full(model: Transformer, tokenizer: Tokenizer) -> None:

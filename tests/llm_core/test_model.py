@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from llm_core.config import ModelConfig
 from llm_core.errors import LlmCoreError
-from llm_core.model.attention import attention, attention_reference, causal_mask, look
 from llm_core.model.initialization import STD, initialize
 from llm_core.model.normalization import RMSNorm, rms_norm_reference
 from llm_core.model.positions import rotate
@@ -39,16 +38,6 @@ def small_model(**changes: object) -> Transformer:
 
 def some_tokens(batch: int = 2, time: int = 32) -> torch.Tensor:
     return torch.randint(0, VOCAB, (batch, time), generator=torch.Generator().manual_seed(3))
-
-
-@pytest.mark.parametrize("kv_heads", [1, 2, 4])
-@pytest.mark.parametrize("queries", [1, 5, 9])
-def test_attention_is_the_equation(kv_heads: int, queries: int) -> None:
-    torch.manual_seed(0)
-    q, k, v = torch.randn(2, 4, queries, 8), torch.randn(2, kv_heads, 9, 8), torch.randn(2, kv_heads, 9, 8)
-    wide_k, wide_v = k.repeat_interleave(4 // kv_heads, 1), v.repeat_interleave(4 // kv_heads, 1)
-    expected = attention_reference(q, wide_k, wide_v, causal_mask(queries, 9))
-    torch.testing.assert_close(attention(q, k, v, look(queries, 9)), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_norm_and_its_gradient_are_the_equations() -> None:
