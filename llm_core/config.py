@@ -194,7 +194,7 @@ class GuardConfig(Strict):
     """Steps that a new one is compared with. Before they are there, only what isn't finite is skipped."""
     rollback_after: int = Field(default=3, ge=1, le=100_000)
     """So many skipped steps within a window, and training goes back to the checkpoint before them, leaves their rows
-    out and lowers the learning rate."""
+    out and lowers the learning rate. A spike counts only next to another skipped step: alone it is the batch's."""
     rollback_lr_factor: float = Field(default=0.5, gt=0, le=1)
     max_rollbacks: int = Field(default=3, ge=0, le=1000)
     """Then the run is given up as diverged."""

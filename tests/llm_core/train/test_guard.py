@@ -64,10 +64,18 @@ def test_spikes_do_not_hide_spikes_and_where_nothing_varies_a_little_is_none() -
 
 def test_only_skipped_steps_of_the_last_window_make_a_cluster() -> None:
     guard = Guard(GuardConfig(window=8, rollback_after=2), CPU)
-    feed(guard, [*wave(8), 50.0, *wave(8), 50.0])
-    assert guard.recent == [17] and guard.cluster() is None
-    feed(guard, [2.0, 50.0], first=18)
+    feed(guard, [*wave(8), math.nan, *wave(8), math.nan])
+    assert guard.recent == [(17, "nonfinite")] and guard.cluster() is None
+    feed(guard, [2.0, math.nan], first=18)
     assert guard.cluster() == 17
+
+
+def test_a_spike_between_usual_steps_is_the_batchs_and_not_counted() -> None:
+    guard = Guard(GuardConfig(window=8, rollback_after=2), CPU)
+    feed(guard, [*wave(8), 50.0, 2.0, 50.0, 2.0, 50.0])
+    assert len(guard.recent) == 3 and guard.cluster() is None
+    feed(guard, [50.0], first=13)
+    assert guard.cluster() == 12
 
 
 def test_a_restored_guard_judges_as_the_first_one_does() -> None:
@@ -154,19 +162,20 @@ def events(out: Path, name: str) -> list[dict[str, Any]]:
     return [event for event in lines(out / "events.jsonl") if event["event"] == name]
 
 
-@pytest.mark.parametrize("factor", [math.nan, 30.0])
-def test_a_cluster_is_rolled_back_and_its_rows_are_left_out(tmp_path: Path, factor: float) -> None:
-    trained, _, asked = run(tmp_path, {12, 14, 15}, factor=factor)
-    assert asked == [*range(16), *range(16, 16 + 24 - 11)]  # back at step 11, which takes batch 16
+@pytest.mark.parametrize(("factor", "bad"), [(math.nan, [12, 14, 15]), (30.0, [13, 14, 15])])
+def test_a_cluster_is_rolled_back_and_its_rows_are_left_out(tmp_path: Path, factor: float, bad: list[int]) -> None:
+    trained, _, asked = run(tmp_path, set(bad), factor=factor)
+    back = bad[0] - 1
+    assert asked == [*range(16), *range(16, 16 + 24 - back)]  # what comes after the cluster comes at step ``back``
     [rollback] = events(tmp_path, "rollback")
-    assert (rollback["from_step"], rollback["step"], rollback["lr_scale"]) == (16, 11, 0.5)
-    assert rollback["left_out_batches"] == [11, 16]
+    assert (rollback["from_step"], rollback["step"], rollback["lr_scale"]) == (16, back, 0.5)
+    assert rollback["left_out_batches"] == [back, 16]
     assert trained.rollbacks == 1 and trained.skipped_steps == 3 and trained.steps == 24
     name = "spike_skipped" if factor > 0 else "nonfinite_skipped"
-    assert [event["batch"] for event in events(tmp_path, name)] == [12, 14, 15]
+    assert [event["batch"] for event in events(tmp_path, name)] == bad
     training = [line for line in lines(tmp_path / "metrics.jsonl") if "train/loss" in line]
     assert [line["step"] for line in training] == list(range(1, 25))
-    assert [line["train/lr"] for line in training] == [1e-3] * 11 + [5e-4] * 13
+    assert [line["train/lr"] for line in training] == [1e-3] * back + [5e-4] * (24 - back)
 
 
 def test_a_crash_around_a_rollback_changes_nothing(tmp_path: Path) -> None:
