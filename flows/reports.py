@@ -87,6 +87,14 @@ def after_stage(run: Run, name: str) -> None:
             create_table_artifact(
                 key="duplicates", table=pairs, description="Removed documents beside those that stay in their place."
             )
+    if name == "tokenizer":
+        folder = run.planned[name].path
+        text = (folder / "report.md").read_text(encoding="utf-8")
+        create_markdown_artifact(key="tokenizer", markdown=text, description="How text is cut, and how others cut it.")
+        rows = tokenizer_rows(json.loads((folder / "report.json").read_text(encoding="utf-8")))
+        create_table_artifact(
+            key="tokenizers", table=rows, description="Ours beside other tokenizers of as many entries, by language."
+        )
     if [name] == last_trained:
         create_markdown_artifact(
             key="training-summary", markdown=training_summary(run), description="What was trained, and how it went."
@@ -143,6 +151,22 @@ def duplicate_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
         for pair in [*found.get("closest_calls", ()), *found.get("drawn", ())]
     }
     return list(pairs.values())
+
+
+def tokenizer_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each tokenizer and language of the tokenizer's ``report.json``."""
+    return [
+        {
+            "tokenizer": row["tokenizer"],
+            "entries": row["vocab_size"],
+            "language": row["language"],
+            "bytes per token": round(row["bytes_per_token"], 2),
+            "tokens per word": round(row["tokens_per_word"], 2),
+            "unknown": f"{row['unknown_share']:.2%}",
+            "MB/s": row.get("megabytes_per_second", ""),
+        }
+        for row in report["comparison"]["rows"]
+    ]
 
 
 def counter_rows(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:

@@ -25,6 +25,10 @@ PAIR = {
     **{"source": "texts", "source_id": "b.txt", "representative_source": "texts/a.txt", "representative": "0" * 32},
     **{"similarity": 0.8125, "beginning": "Some text!", "representative_beginning": "Some text."},
 }
+TOKENIZER_ROW = {
+    **{"tokenizer": "ours", "vocab_size": 300, "language": "all", "bytes": 90, "tokens": 30, "bytes_per_token": 3.0},
+    **{"tokens_per_word": 1.5, "unknown_share": 0.125, "megabytes_per_second": 2.5},
+}
 
 TRAINER = """
 import json, pathlib, sys
@@ -104,6 +108,9 @@ class Doors:
             if stage == "write_data_card":
                 (out / "data_card.md").write_text("# Data card\n")
                 (out / "data_card.json").write_text(json.dumps({"duplicates": {"drawn": [PAIR]}}))
+            if stage == "train_tokenizer":
+                (out / "report.md").write_text("# Tokenizer\n")
+                (out / "report.json").write_text(json.dumps({"comparison": {"rows": [TOKENIZER_ROW]}}))
             (out / "documents").mkdir(exist_ok=True)
             (out / "documents" / "part-00000.parquet").write_text(f"{stage}: {config!r}")
             return {"documents_in": 10, "documents_out": 9, "bytes_in": 100, "bytes_out": 90}

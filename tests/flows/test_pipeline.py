@@ -92,8 +92,9 @@ def test_a_run_makes_everything_and_the_next_one_reuses_it(
     shown = reports_of(record)
     assert set(shown) == {
         *("data-funnel", "data-reasons", "data-counters", "data-card", "duplicates"),
-        *("training-summary", "scorecard"),
+        *("tokenizer", "tokenizers", "training-summary", "scorecard"),
     }
+    assert shown["tokenizer"] == "# Tokenizer\n" and json.loads(shown["tokenizers"])[0]["unknown"] == "12.50%"
     assert shown["data-card"] == "# Data card\n" and json.loads(shown["duplicates"])[0]["similarity"] == 0.812
     assert json.loads(shown["data-funnel"])[0]["stage"] == "ingest" and "90.0%" in shown["data-funnel"]
     assert "2.5" in shown["training-summary"] and shown["scorecard"] == "# Scorecard\n"
