@@ -48,6 +48,14 @@ class RopeScaling(Strict):
     high_freq_factor: float = Field(default=4.0, gt=0, le=1024)
     """`llama3` only."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> RopeScaling:
+        if self.high_freq_factor <= self.low_freq_factor:
+            raise ValueError(
+                f"high_freq_factor ({self.high_freq_factor:g}) must be above low_freq_factor ({self.low_freq_factor:g})"
+            )
+        return self
+
 
 #: What each preset means where nothing else is said. A field that a config names wins.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -148,6 +156,10 @@ class ModelConfig(Strict):
             raise ValueError(f"{self.heads} heads can't share {kv} kv_heads evenly; kv_heads must divide heads")
         if self.positions == "rotary" and (self.head_dim or self.dim // self.heads) % 2:
             raise ValueError("rotary positions need an even head_dim (dim / heads)")
+        if self.positions != "rotary" and self.rope_scaling is not None:
+            raise ValueError(f"rope_scaling is for rotary positions; these are {self.positions}")
+        if self.full_attention_every and self.sliding_window is None:
+            raise ValueError("full_attention_every needs a sliding_window; without one every layer sees everything")
         return self
 
 

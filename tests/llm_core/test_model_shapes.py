@@ -276,3 +276,18 @@ def test_named_sizes_are_what_their_names_say() -> None:
 def test_gpt2_has_the_published_number_of_parameters() -> None:
     config = ModelConfig(preset="gpt2", layers=12, dim=768, heads=12, ffn_dim=3072, context_length=1024)
     assert parameter_count(config, 50257) == 124_439_808
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"positions": "learned", "rope_scaling": {}}, "rope_scaling is for rotary positions"),
+        ({"full_attention_every": 2}, "needs a sliding_window"),
+        ({"rope_scaling": {"low_freq_factor": 4}}, "must be above low_freq_factor"),
+        ({"size": "2m"}, "there is no size '2m'; known: 1m, 15m"),
+        ({"head_dim": 7}, "even head_dim"),
+    ],
+)
+def test_shapes_that_make_no_sense_are_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        ModelConfig.model_validate(SHAPE | changes)
