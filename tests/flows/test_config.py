@@ -61,7 +61,7 @@ def test_an_override_of_an_aliased_value_changes_one_place_only(tmp_path: Path) 
     ("override", "parts"),
     [
         ("pretrain.stepz=50", ["pretrain.stepz", "unknown key", "Did you mean 'steps'?", "--set pretrain.stepz=50"]),
-        ("steps=50", ["steps", "Did you mean pretrain.steps?"]),
+        ("steps=50", ["steps", "Did you mean pretrain.steps"]),
         ("pretrain.steps=0", ["pretrain.steps", "0 is not allowed", "at least 1"]),
         ("pretrain.steps=many", ["pretrain.steps", "'many'", "whole number"]),
         ("pretrain.optimizer.lr=20", ["pretrain.optimizer.lr", "20", "more than 0 and at most 10"]),
