@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-#: Dense bf16 FLOP/s (fp32 sums) by the data sheets, without sparsity. The first name that is in the device's counts.
+import re
+
+#: Dense bf16 FLOP/s (fp32 sums) by the data sheets, without sparsity. The first that is a word of the name counts.
 NOMINAL: dict[str, float] = {
     "GB200": 2.5e15,
     "B200": 2.25e15,
@@ -34,4 +36,4 @@ NOMINAL: dict[str, float] = {
 
 def nominal_flops(device_name: str) -> float | None:
     """The maker's number for a device of this name."""
-    return next((flops for part, flops in NOMINAL.items() if part in device_name), None)
+    return next((flops for part, flops in NOMINAL.items() if re.search(rf"\b{part}\b", device_name)), None)
