@@ -11,11 +11,17 @@ from llm_core.atomic import write_bytes
 from llm_core.train.checkpoint_files import Damaged, damage, read_manifest
 
 LATEST, BEST = "LATEST", "BEST"
+#: What a checkpoint may be besides ephemeral. Anchors are those that a rollback goes to: written at steps that follow
+#: from the configuration, not when the clock said so, or an interrupted run would go back to another step than an
+#: unbroken one.
+PERMANENT, ANCHOR = "permanent", "anchor"
+#: So many of the newest anchors stay.
+ANCHORS = 2
 PREFIX, REPLACED = "step-", ".replaced"
 
 
 class CheckpointFolder:
-    """Ephemeral checkpoints, of which the last few stay, permanent ones, and the best. One process changes it.
+    """Ephemeral checkpoints, of which the last few stay, anchors, permanent ones, and the best. One process changes it.
 
     Args:
         keep: so many of the newest ephemeral ones stay.
@@ -60,9 +66,12 @@ class CheckpointFolder:
         """Keep the last few and those that are kept for good. Later ones than ``newest`` were damaged and passed over,
         or belong to a course that was given up: they go too."""
         self.forget_after(newest)
-        ephemeral = [step for step in self.steps() if not self._is_permanent(step)]
-        for step in ephemeral[: -self.keep]:
-            if step not in (self._best, newest):
+        kinds = {step: self.kinds(step) for step in self.steps()}
+        anchors = [step for step in kinds if ANCHOR in kinds[step]]
+        ephemeral = [step for step in kinds if PERMANENT not in kinds[step]]
+        kept = {*ephemeral[-self.keep :], *anchors[-ANCHORS:], self._best, newest}
+        for step in ephemeral:
+            if step not in kept:
                 self._delete(step)
 
     def forget_after(self, step: int) -> None:
@@ -80,7 +89,7 @@ class CheckpointFolder:
         for step in reversed(self.steps()):
             if not intact and trouble_with(self.of(step), step) is None:
                 intact = True
-            elif step != self._best and not self._is_permanent(step):
+            elif step != self._best and PERMANENT not in self.kinds(step):
                 self._delete(step)
 
     def mark_best(self, step: int) -> None:
@@ -99,11 +108,12 @@ class CheckpointFolder:
             return step if self.of(step).is_dir() else None
         return None
 
-    def _is_permanent(self, step: int) -> bool:
+    def kinds(self, step: int) -> set[str]:
+        """PERMANENT, ANCHOR, both or none."""
         try:
-            return bool(read_manifest(self.of(step))["permanent"])
+            return set(read_manifest(self.of(step))["kinds"])
         except Damaged:
-            return False
+            return set()
 
     def _delete(self, step: int) -> None:
         shutil.rmtree(self.of(step), ignore_errors=True)
