@@ -35,7 +35,7 @@ class Contender:
 
     @property
     def is_ours(self) -> bool:
-        return "data_tools" in self.needs
+        return not {"data_tools", "llm_core"}.isdisjoint(self.needs)
 
 
 @dataclass(frozen=True)
