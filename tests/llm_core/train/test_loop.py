@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from llm_core.config import LlmRuntime, ModelConfig, OptimizerConfig, ScheduleConfig, TrainConfig
@@ -130,7 +131,7 @@ class _Stop(BaseException):
 def test_a_resumed_run_ends_with_the_same_bits_and_the_same_losses(
     tmp_path: Path, crash_at: int, optimizer: str
 ) -> None:
-    train = TRAIN.model_copy(update={"optimizer": OptimizerConfig(name=optimizer), "eval_every": 2})
+    train = TRAIN.model_copy(update={"optimizer": OptimizerConfig(name=optimizer), "eval_every": 2, "ema_decay": 0.8})
     shape = SHAPE.model_copy(update={"dropout": 0.2})  # so that the random numbers matter
 
     def fresh() -> Transformer:
@@ -244,6 +245,87 @@ def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(tmp_path:
     assert all(torch.equal(a, b) for a, b in zip(small.parameters(), halved.parameters(), strict=True))
     events = [e for e in lines(tmp_path / "b" / "events.jsonl") if e["event"] == "micro_batch_halved"]
     assert [e["micro_batch_rows"] for e in events] == [4, 2]
+
+
+def test_at_one_row_more_is_recomputed_and_a_resumed_run_remembers_what_fitted(tmp_path: Path) -> None:
+    def hungry_until_full(model: nn.Module, batch: Batch) -> Tensor:
+        if len(batch.tokens) > 1 or model.activation_checkpointing != "full":
+            raise torch.OutOfMemoryError("out of memory")
+        return next_token(model, batch)
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    plain, cramped, resumed = new_model(), new_model(), new_model()
+    runtime = LlmRuntime(log_every=1)
+    run(tmp_path / "a", steps=6, rows=1, model=plain)
+    run(tmp_path / "b", steps=6, rows=2, model=cramped, objective=hungry_until_full, runtime=runtime)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), cramped.parameters(), strict=True))
+    events = lines(tmp_path / "b" / "events.jsonl")
+    raised = [e["activation_checkpointing"] for e in events if e["event"] == "activation_checkpointing_raised"]
+    assert raised == ["selective", "full"]
+    run(tmp_path / "b", steps=6, rows=2, model=resumed, runtime=runtime)
+    assert resumed.activation_checkpointing == "full"
+    assert lines(tmp_path / "b" / "events.jsonl")[len(events)]["micro_batch_rows"] == 1
+
+
+def test_with_dropout_a_halved_step_draws_the_same_numbers_again(tmp_path: Path) -> None:
+    shape = SHAPE.model_copy(update={"dropout": 0.3})
+    models = []
+    for name, rows, objective in (("a", 2, next_token), ("b", 4, hungry_after_one_pass())):
+        (tmp_path / name).mkdir()
+        model = Transformer(shape, 60)
+        initialize(model, 1)
+        run(tmp_path / name, steps=2, rows=rows, model=model, objective=objective)
+        models.append(model)
+    assert all(torch.equal(a, b) for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True))
+
+
+def hungry_after_one_pass() -> Objective:
+    """Four rows fit once, and not twice."""
+    passes = 0
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        nonlocal passes
+        passes += 1
+        if passes == 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return next_token(model, batch)
+
+    return objective
+
+
+def test_how_often_is_logged_or_saved_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    often, seldom = new_model(), new_model()
+    run(tmp_path / "a", steps=7, model=often, runtime=LlmRuntime(log_every=1, checkpoint_every_seconds=1e-6))
+    run(tmp_path / "b", steps=7, model=seldom, runtime=LlmRuntime(log_every=1000))
+    assert all(torch.equal(a, b) for a, b in zip(often.parameters(), seldom.parameters(), strict=True))
+
+
+def test_validation_and_result_have_the_averaged_weights(tmp_path: Path) -> None:
+    train = TRAIN.model_copy(update={"ema_decay": 0.5, "eval_every": 3})
+    model, by_hand = new_model(), []
+    seen: list[Tensor] = []
+
+    def validate(final: bool, tick: Any) -> dict[str, float]:
+        seen.append(model.norm.weight.detach().clone())  # type: ignore[arg-type]
+        return {"loss": 1.0}
+
+    def watched(model: nn.Module, batch: Batch) -> Tensor:
+        by_hand.append(model.norm.weight.detach().clone())  # type: ignore[union-attr, operator]
+        return next_token(model, batch)
+
+    plan = Plan(3, train, {}, 8)
+    batches = ExampleBatches(masked_examples(), 8, pad_id=0, seed=1)
+    keywords: dict[str, Any] = {"device": torch.device("cpu"), "progress": no_progress, "runtime": LlmRuntime()}
+    fit(model, watched, batches, validate, plan, out=tmp_path, **keywords)
+    stored = load_file(tmp_path / "checkpoints" / "step-00000003" / "weights-00000.safetensors")["norm.weight"]
+    average = by_hand[0]
+    for weights in (*by_hand[1:], stored):  # after the first step, the second, the last
+        average = torch.lerp(average, weights, 0.5)
+    assert torch.equal(seen[0], average) and torch.equal(model.norm.weight, average)
+    assert not torch.equal(stored, average)
 
 
 def test_no_memory_for_a_single_row_is_an_error_for_people(tmp_path: Path) -> None:
