@@ -75,9 +75,6 @@ class Sight:
 
     queries: int
     keys: int
-    window: int | None = None
-    documents: Tensor | None = None
-    """(batch, keys) ids, where tokens don't see other documents."""
     mask: Tensor | None = None
     """M, broadcast to (batch, heads, queries, keys), where the causal rule alone doesn't say it."""
     blocks: Any = None
@@ -109,7 +106,7 @@ def look(
         raise ValueError("documents that share a row can't be read in pieces")
     window = None if window is None or window >= keys else window
     if blockwise and queries == keys and (window is not None or documents is not None):
-        return Sight(queries, keys, window, documents, blocks=_block_mask(keys, window, documents, device))
+        return Sight(queries, keys, blocks=_block_mask(keys, window, documents, device))
     masks = []
     if queries > 1 and (queries < keys or window is not None or documents is not None):
         # A piece of text after cached text, too: `is_causal` of the kernels would align it at the start.
@@ -118,7 +115,7 @@ def look(
         masks.append(window_mask(queries, keys, window, device=device))
     if documents is not None:
         masks.append(document_mask(documents))
-    return Sight(queries, keys, window, documents, mask=sum(masks[1:], masks[0]) if masks else None)
+    return Sight(queries, keys, mask=sum(masks[1:], masks[0]) if masks else None)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, sight: Sight, *, dropout: float = 0.0) -> Tensor:

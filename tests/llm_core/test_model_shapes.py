@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from llm_core.model.sizes import SIZES
 from llm_core.model.storage import load_model, save_model
 from llm_core.model.transformer import Transformer
 from llm_core.optim import Optimizer
+from llm_core.train.objectives import GPU_CHUNK
 
 VOCAB = 120
 SHAPE = {"layers": 3, "dim": 32, "heads": 4, "ffn_dim": 48, "context_length": 16}
@@ -256,6 +258,7 @@ def test_memory_plan_adds_up() -> None:
     adamw = plan()
     assert adamw.weights == adamw.gradients == adamw.optimizer / 2 == 4 * total
     assert adamw.total == adamw.fixed + adamw.activations
+    assert inspect.signature(memory_plan).parameters["chunk_rows"].default == GPU_CHUNK
     assert plan(optimizer=OptimizerConfig(name="muon")).optimizer < adamw.optimizer
     assert plan(rows=16).activations == 2 * adamw.activations
     assert plan(average=True).total - adamw.total == 4 * total
