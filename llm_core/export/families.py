@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from llm_core.config import ModelConfig, RopeScaling
 from llm_core.errors import LlmCoreError
@@ -145,6 +145,21 @@ _ROPE_EXPECTED: dict[str, tuple[Any, ...]] = {
 }
 
 
+class _Fields(BaseModel):
+    """The fields that are looked into before :class:`ModelConfig` checks what they mean."""
+
+    model_config = ConfigDict(extra="allow")
+
+    architectures: list[str] | None = None
+    n_embd: int | None = None
+    rope_parameters: dict[str, Any] | None = None
+    rope_scaling: dict[str, Any] | None = None
+    use_sliding_window: bool | None = None
+    sliding_window: PositiveInt | None = None
+    max_window_layers: int = 28
+    layer_types: list[str] | None = None
+
+
 def understand(theirs: dict[str, Any], where: str) -> tuple[Family, ModelConfig]:
     """The shape that a Hugging Face ``config.json`` says.
 
@@ -155,6 +170,10 @@ def understand(theirs: dict[str, Any], where: str) -> tuple[Family, ModelConfig]
         LlmCoreError: another architecture, or one of its fields has a value that this program can't compute.
     """
     known = ", ".join(ARCHITECTURES.values())
+    try:
+        theirs = _Fields.model_validate(theirs).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise LlmCoreError(f"the shape can't be used: {error}", where=where) from error
     family = next((one for one in ARCHITECTURES if one == theirs.get("model_type")), None)
     if family is None:
         kind = theirs.get("model_type")

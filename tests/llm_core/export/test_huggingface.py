@@ -11,9 +11,11 @@ import torch
 from llm_core.chat import render
 from llm_core.config import ModelConfig, OptimizerConfig, PretrainConfig, PretrainStage
 from llm_core.errors import LlmCoreError
+from llm_core.export.families import describe, understand
 from llm_core.export.huggingface import export_model, import_model
 from llm_core.generate.engine import generate
 from llm_core.model.initialization import initialize
+from llm_core.model.presets import parameter_count
 from llm_core.model.storage import load_model, save_model
 from llm_core.model.transformer import Transformer
 from llm_core.progress import no_progress
@@ -205,6 +207,8 @@ def test_nothing_is_written_over_and_a_classifier_stays(tmp_path: Path) -> None:
         ({"rope_scaling": {"rope_type": "longrope", "factor": 2}}, "'longrope'"),
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2, "beta_fast": 16}}, "beta_fast"),
         ({"num_hidden_layers": "many"}, "shape"),
+        ({"rope_scaling": "yes"}, "rope_scaling"),
+        ({"architectures": 3}, "architectures"),
         ({"num_hidden_layers": 3}, "don't fit"),
         ({"hidden_size": None}, "shape"),
         ({"tie_word_embeddings": False}, "head.weight"),
@@ -218,6 +222,77 @@ def test_what_we_cannot_compute_is_refused_by_name(changes: dict[str, object], t
     with pytest.raises(LlmCoreError, match=told):
         import_model(tmp_path / "theirs", tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+LLAMA_3_2_1B = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "attention_bias": False,
+    "mlp_bias": False,
+    "head_dim": 64,
+    "hidden_act": "silu",
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "max_position_embeddings": 131072,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 16,
+    "num_key_value_heads": 8,
+    "pretraining_tp": 1,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": {
+        "factor": 32.0,
+        "high_freq_factor": 4.0,
+        "low_freq_factor": 1.0,
+        "original_max_position_embeddings": 8192,
+        "rope_type": "llama3",
+    },
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+    "torch_dtype": "bfloat16",
+}
+QWEN3_0_6B = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "attention_bias": False,
+    "head_dim": 128,
+    "hidden_act": "silu",
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 40960,
+    "max_window_layers": 28,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-06,
+    "rope_scaling": None,
+    "rope_theta": 1000000,
+    "sliding_window": None,
+    "tie_word_embeddings": True,
+    "use_sliding_window": False,
+}
+GPT2_SMALL = {
+    "architectures": ["GPT2LMHeadModel"],
+    "model_type": "gpt2",
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-05,
+    "n_ctx": 1024,
+    "n_embd": 768,
+    "n_head": 12,
+    "n_layer": 12,
+    "n_positions": 1024,
+    "resid_pdrop": 0.1,
+}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "vocabulary", "parameters"),
+    [(LLAMA_3_2_1B, 128_256, 1_235_814_400), (QWEN3_0_6B, 151_936, 596_049_920), (GPT2_SMALL, 50_257, 124_439_808)],
+)
+def test_well_known_models_are_understood(theirs: dict[str, object], vocabulary: int, parameters: int) -> None:
+    family, config = understand(theirs, "config.json")
+    assert parameter_count(config, vocabulary) == parameters
+    told = describe(config, family, vocabulary)
+    assert {name: told.get(name) for name in theirs if name in told} == {k: v for k, v in theirs.items() if k in told}
 
 
 def test_layers_that_follow_no_rule_are_refused(tmp_path: Path) -> None:
