@@ -36,7 +36,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config, self.vocab_size = config, vocab_size
         self.heads, self.kv_heads, self.head_dim = head_shape(config)
-        self.windows = {window_of(config, layer) for layer in range(config.layers)}
+        self.windows = tuple(dict.fromkeys(window_of(config, layer) for layer in range(config.layers)))
         self.embedding = nn.Embedding(vocab_size, config.dim)
         self.position_embedding = position_embedding(config)
         self.rotary = rotary_embedding(config)
