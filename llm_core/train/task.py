@@ -88,6 +88,7 @@ def train_model(
     """
     progress = progress if parallel.is_main else no_progress
     progress(0, task.steps, "planning")
+    parallel.check_rows(task.batches.batch_rows)
     model, train = task.model, task.train
     peaks = find_peaks(device, train.precision)
     flops = training_flops_per_token(task.shape, task.outputs, task.row_tokens)

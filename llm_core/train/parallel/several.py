@@ -55,6 +55,9 @@ class Several(Parallel):
 
     # ------------------------------------------------------------------------------------------ dividing the model
 
+    def check_rows(self, rows: int) -> None:
+        self.sizes.check_batch(rows)
+
     def prepare(self, model: nn.Module) -> nn.Module:
         transformer = _transformer_of(model)
         self.sizes.check(transformer.config)

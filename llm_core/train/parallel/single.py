@@ -31,6 +31,13 @@ class Parallel:
         """Whether this process writes logs and talks to the parent."""
         return self.rank == 0
 
+    def check_rows(self, rows: int) -> None:
+        """Whether a batch of ``rows`` has some for every share.
+
+        Raises:
+            LlmCoreError: it hasn't.
+        """
+
     def prepare(self, model: nn.Module) -> nn.Module:
         """Divide ``model`` (already on its device) in place, before the optimizer is made."""
         return model
