@@ -100,13 +100,16 @@ def compile_model(model: nn.Module, device: torch.device, runtime: LlmRuntime, *
     Blocks are all alike, so that one compilation serves all of them, and the model's parameters keep their names.
 
     Args:
-        fixed_shapes: every micro-batch is of one shape; else the compiled code serves all shapes, a little slower.
+        fixed_shapes: all rows are equally long. Else every length would be a compilation of its own, or code for all
+            lengths, which PyTorch 2.13 makes wrongly for attention.
 
     Returns:
         What was done, for people.
     """
     if runtime.compile == "off" or (runtime.compile == "auto" and device.type != "cuda"):
         return "not compiled"
+    if not fixed_shapes:
+        return "not compiled, because rows have different lengths"
     try:  # a compiler is a program of its own that may be missing or broken: nothing but trying it tells
         torch.compile(_probe)(torch.ones(8, device=device))
     except Exception as error:
@@ -114,7 +117,7 @@ def compile_model(model: nn.Module, device: torch.device, runtime: LlmRuntime, *
         return f"not compiled, because torch.compile does not work here ({type(error).__name__}: {why})"
     blocks = [module for module in model.modules() if isinstance(module, Block)]
     for block in blocks:
-        block.compile(dynamic=not fixed_shapes)
+        block.compile(dynamic=False)
     return f"{len(blocks)} blocks compiled"
 
 

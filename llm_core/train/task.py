@@ -87,7 +87,6 @@ def train_model(
         OutOfMemory, and what :func:`llm_core.train.loop.fit` raises.
     """
     progress = progress if parallel.is_main else no_progress
-    progress(0, task.steps, "planning")
     parallel.check_rows(task.batches.batch_rows)
     model, train = task.model, task.train
     peaks = find_peaks(device, train.precision)
