@@ -173,8 +173,10 @@ class TokenRows:
             row_starts = np.searchsorted(row, np.arange(len(numbers)))  # the first chosen span of each row
             places = row * time + before - before[row_starts][row]
             filled = np.add.reduceat(lengths, row_starts) if len(row) else lengths
-        tokens = np.full(len(numbers) * time, self.index.eot_id, dtype=np.int64)
-        targets = np.full(len(numbers) * time, NO_TARGET, dtype=np.int64)
+        tokens, targets = (np.empty(len(numbers) * time, dtype=np.int64) for _ in range(2))
+        if self._spans is not None:
+            tokens.fill(self.index.eot_id)
+            targets.fill(NO_TARGET)
         self._copy(starts, lengths, places, tokens, targets)
         shape = (len(numbers), time)
         found = self._documents_of(starts, lengths, places, len(tokens)).reshape(shape) if documents else None
@@ -189,18 +191,18 @@ class TokenRows:
         columns = (files.tolist(), begins.tolist(), lengths.tolist(), places.tolist())
         for file, begin, length, place in zip(*columns, strict=True):
             array = self._arrays[file]
-            # Files begin with a document, and the token before a document is <|endoftext|>, of which tokens is full.
-            if begin:
-                tokens[place] = array[begin - 1]
-            end = place + length
+            # Files begin with a document, and the token before a document is <|endoftext|>.
+            tokens[place] = array[begin - 1] if begin else self.index.eot_id
             while True:
                 here = min(length, len(array) - begin)
-                targets[end - length : end - length + here] = array[begin : begin + here]
+                run = array[begin : begin + here]
+                targets[place : place + here] = run
                 if here == length:
+                    tokens[place + 1 : place + here] = run[:-1]
                     break
-                file, begin, length = file + 1, 0, length - here
+                tokens[place + 1 : place + 1 + here] = run
+                file, begin, length, place = file + 1, 0, length - here, place + here
                 array = self._arrays[file]
-            tokens[place + 1 : end] = targets[place : end - 1]
 
     def _documents_of(self, starts: np.ndarray, lengths: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
         """(size,) the document of each place that runs of targets fill, elsewhere -1."""

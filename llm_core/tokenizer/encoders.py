@@ -98,7 +98,7 @@ class TiktokenEncoder:
         bytes_of = Tokenizer.load(folder).bytes_of
         ranks = {content: number for number, content in enumerate(bytes_of) if content}
         self._encoding = tiktoken.Encoding(
-            "groundup", pat_str=_split_pattern(folder), mergeable_ranks=ranks, special_tokens={}
+            "groundup", pat_str=split_pattern(folder), mergeable_ranks=ranks, special_tokens={}
         )
 
     def encode(self, texts: pa.LargeStringArray) -> Encoded:
@@ -135,7 +135,7 @@ def _without_special_tokens(folder: Path) -> str:
     return json.dumps({**_settings(folder), "added_tokens": []})
 
 
-def _split_pattern(folder: Path) -> str:
+def split_pattern(folder: Path) -> str:
     """The regular expression that cuts text into pieces.
 
     Raises:

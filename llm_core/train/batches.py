@@ -133,15 +133,15 @@ class TokenBatches:
         return found
 
     def _read(self, step: int, rows: int, share: Share) -> list[Batch]:
-        first = step * self.batch_rows
+        numbers = self.rows.shuffled(step * self.batch_rows, self.batch_rows, self.seed)
         pieces = share.pieces(self.batch_rows, rows)
-        made = [self._batch(first + a, b - a) for a, b in pieces if a < b]
+        made = [self._batch(numbers[a:b]) for a, b in pieces if a < b]
         if not made:  # fewer rows than processes
-            made = [nothing_like(self._batch(first, 1))]
+            made = [nothing_like(self._batch(numbers[:1]))]
         return made + [nothing_like(made[-1])] * (len(pieces) - len(made))
 
-    def _batch(self, start: int, count: int) -> Batch:
-        return token_batch(self.rows.read(self.rows.shuffled(start, count, self.seed), documents=self.document_mask))
+    def _batch(self, numbers: np.ndarray) -> Batch:
+        return token_batch(self.rows.read(numbers, documents=self.document_mask))
 
 
 @dataclass(frozen=True)
