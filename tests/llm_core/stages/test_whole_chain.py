@@ -98,9 +98,7 @@ def test_pretrain_tune_and_evaluate(toy: Any, tmp_path: Path) -> None:
 def test_shards_of_another_tokenizer_are_refused(toy: Any, tmp_path: Path) -> None:
     other = tmp_path / "tokenizer"
     other.mkdir()
-    for path in toy.tokenizer.iterdir():
-        (other / path.name).write_bytes(path.read_bytes())
-    changed = json.loads((other / "tokenizer.json").read_text())
+    changed = json.loads((toy.tokenizer / "tokenizer.json").read_text())  # without the digests that vouch for it
     (other / "tokenizer.json").write_text(json.dumps(changed, indent=5))
     with pytest.raises(LlmCoreError, match="another tokenizer"):
         pretrain.run(
