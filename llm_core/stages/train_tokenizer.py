@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 #: Held-out text that the report is measured on.
-REPORT_BYTES = 2_000_000
+REPORT_BYTES = 1_000_000
 #: Text that the tokenizers beside ours are trained on: a second or two in all.
 PEER_BYTES = 500_000
 #: Characters of a document that the report and the others look at, so that no single book decides how long it takes.

@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from llm_core.compiled import compiled
+from llm_core.compiled import compiled, inlined
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 _ONE = np.uint64(1)
+_FREE = np.uint64(0xFFFFFFFFFFFFFFFF)  # no pair: its tokens would be far too many
+_COUNT, _FIRST = 0, 1  # columns of the pairs
+_PIECE, _NEXT = 0, 1  # columns of the entries of their lists
 
 
-@compiled
+@inlined
 def _goes_first(count, key, other_count, other_key):  # type: ignore[no-untyped-def]
     """Whether a pair is merged before another: the more frequent, then the one whose tokens are older."""
     return count > other_count or (count == other_count and key < other_key)
@@ -60,20 +63,38 @@ def _sift_up(heap, heap_counts, at, keys):  # type: ignore[no-untyped-def]
     heap[at], heap_counts[at] = pair, count
 
 
-@compiled
-def _slot_of(slots, keys, key):  # type: ignore[no-untyped-def]
+@inlined
+def _slot_of(slots, key):  # type: ignore[no-untyped-def]
     """Where ``key`` is in the hash table, or the free place that it would take."""
     mask = np.uint64(len(slots) - 1)
     h = key * _MIX
     slot = (h ^ (h >> _HALF)) & mask
-    while slots[slot] >= 0 and keys[slots[slot]] != key:
+    while slots[slot, 0] != key and slots[slot, 0] != _FREE:
         slot = (slot + _ONE) & mask
     return slot
 
 
 @compiled
+def _more_slots(keys, n, size):  # type: ignore[no-untyped-def]
+    """A hash table with ``size`` places that holds the first ``n`` keys."""
+    slots = np.empty((size, 2), np.uint64)
+    slots[:, 0] = _FREE
+    for pair in range(n):
+        slot = _slot_of(slots, keys[pair])
+        slots[slot, 0], slots[slot, 1] = keys[pair], pair
+    return slots
+
+
+@compiled
 def _longer(array, size):  # type: ignore[no-untyped-def]
     longer = np.empty(size, array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
+@compiled
+def _more_rows(array, size):  # type: ignore[no-untyped-def]
+    longer = np.empty((size, 2), array.dtype)
     longer[: len(array)] = array
     return longer
 
@@ -93,38 +114,38 @@ def learn(symbols, starts, counts, most, min_frequency):  # type: ignore[no-unty
     """
     n_pieces = len(counts)
     ends = starts[1:].copy()
-    # Pairs: their key (left, right), count and list of pieces, found by a hash table.
+    # Pairs: their key (left, right), their count with their list's first entry, and a hash table that finds them. What
+    # is looked up together lies together, because most of the time goes into waiting for memory.
     n_pairs = 0
     keys = np.empty(1 << 17, np.uint64)
-    pair_counts = np.zeros(1 << 17, np.int64)
-    first_entry = np.empty(1 << 17, np.int64)
-    slots = np.full(1 << 18, -1, np.int32)
+    pairs = np.empty((1 << 17, 2), np.int64)
+    slots = _more_slots(keys, 0, 1 << 18)
     # Entries of all lists: a piece, and the next entry. Those of a merged pair are used again.
-    entry_piece = np.empty(max(len(symbols), 1), np.int32)
-    entry_next = np.empty(max(len(symbols), 1), np.int64)
+    entries = np.empty((max(len(symbols), 1), 2), np.int32)
     n_entries, free_entry = 0, np.int64(-1)
 
     for piece in range(n_pieces):
         for i in range(starts[piece], ends[piece] - 1):
             key = np.uint64(symbols[i]) << _HALF | np.uint64(symbols[i + 1])
-            slot = _slot_of(slots, keys, key)
-            pair = slots[slot]
-            if pair < 0:  # at most 65,536 times
-                pair = n_pairs
+            slot = _slot_of(slots, key)
+            if slots[slot, 0] == _FREE:  # at most 65,536 times
+                slots[slot, 0], slots[slot, 1] = key, n_pairs
+                keys[n_pairs], pairs[n_pairs, _COUNT], pairs[n_pairs, _FIRST] = key, 0, -1
                 n_pairs += 1
-                slots[slot], keys[pair], pair_counts[pair], first_entry[pair] = pair, key, 0, -1
-            pair_counts[pair] += counts[piece]
-            if first_entry[pair] < 0 or entry_piece[first_entry[pair]] != piece:
-                entry_piece[n_entries], entry_next[n_entries] = piece, first_entry[pair]
-                first_entry[pair] = n_entries
+            pair = slots[slot, 1]
+            pairs[pair, _COUNT] += counts[piece]
+            first = pairs[pair, _FIRST]
+            if first < 0 or entries[first, _PIECE] != piece:
+                entries[n_entries, _PIECE], entries[n_entries, _NEXT] = piece, first
+                pairs[pair, _FIRST] = n_entries
                 n_entries += 1
 
     heap = np.empty(len(keys), np.int32)
     heap_counts = np.empty(len(keys), np.int64)
     in_heap = 0
     for pair in range(n_pairs):
-        if pair_counts[pair] >= min_frequency:
-            heap[in_heap], heap_counts[in_heap] = pair, pair_counts[pair]
+        if pairs[pair, _COUNT] >= min_frequency:
+            heap[in_heap], heap_counts[in_heap] = pair, pairs[pair, _COUNT]
             _sift_up(heap, heap_counts, in_heap, keys)
             in_heap += 1
 
@@ -133,9 +154,9 @@ def learn(symbols, starts, counts, most, min_frequency):  # type: ignore[no-unty
     gained = np.empty(4, np.int32)
     while learned < most and in_heap:
         best = heap[0]
-        if heap_counts[0] != pair_counts[best]:  # it lost some to other merges since it was put there
-            if pair_counts[best] >= min_frequency:
-                heap_counts[0] = pair_counts[best]
+        if heap_counts[0] != pairs[best, _COUNT]:  # it lost some to other merges since it was put there
+            if pairs[best, _COUNT] >= min_frequency:
+                heap_counts[0] = pairs[best, _COUNT]
             else:
                 in_heap -= 1
                 heap[0], heap_counts[0] = heap[in_heap], heap_counts[in_heap]
@@ -150,28 +171,24 @@ def learn(symbols, starts, counts, most, min_frequency):  # type: ignore[no-unty
         merges[learned, 0], merges[learned, 1] = left, right
         learned += 1
         old_pairs = n_pairs
-        entry = first_entry[best]
+        entry = pairs[best, _FIRST]
         while entry >= 0:
-            piece, following = entry_piece[entry], entry_next[entry]
-            entry_next[entry], free_entry = free_entry, entry
+            piece, following = entries[entry, _PIECE], np.int64(entries[entry, _NEXT])
+            entries[entry, _NEXT], free_entry = free_entry, entry
             entry = following
             start, end, count = starts[piece], ends[piece], counts[piece]
             # Room for all that this piece can add: two pairs a merge, of which it holds at most half its length.
             most_new = end - start + 1
             if n_pairs + most_new > len(keys):
                 size = max(2 * len(keys), n_pairs + most_new)
-                keys, pair_counts = _longer(keys, size), _longer(pair_counts, size)
-                first_entry = _longer(first_entry, size)
-            if 2 * (n_pairs + most_new) > len(slots):
-                size = len(slots)
-                while 2 * (n_pairs + most_new) > size:
-                    size *= 2
-                slots = np.full(size, -1, np.int32)
-                for pair in range(n_pairs):
-                    slots[_slot_of(slots, keys, keys[pair])] = pair
-            if n_entries + most_new > len(entry_piece):
-                size = max(len(entry_piece) * 3 // 2, n_entries + most_new)
-                entry_piece, entry_next = _longer(entry_piece, size), _longer(entry_next, size)
+                keys, pairs = _longer(keys, size), _more_rows(pairs, size)
+            size = len(slots)
+            while 2 * (n_pairs + most_new) > size:
+                size *= 2
+            if size > len(slots):
+                slots = _more_slots(keys, n_pairs, size)
+            if n_entries + most_new > len(entries):
+                entries = _more_rows(entries, max(len(entries) * 3 // 2, n_entries + most_new))
             read, write = start, start
             while read < end:
                 if symbols[read] != left or read + 1 == end or symbols[read + 1] != right:
@@ -183,44 +200,45 @@ def learn(symbols, starts, counts, most, min_frequency):  # type: ignore[no-unty
                 if write > start:
                     before = symbols[write - 1]
                     lost = np.uint64(before) << _HALF | np.uint64(left)
-                    pair_counts[slots[_slot_of(slots, keys, lost)]] -= count
+                    pairs[slots[_slot_of(slots, lost), 1], _COUNT] -= count
                     gained[0], gained[1] = before, token
                     n_gained = 2
                 if read + 2 < end:
                     after = symbols[read + 2]
                     lost = np.uint64(right) << _HALF | np.uint64(after)
-                    pair_counts[slots[_slot_of(slots, keys, lost)]] -= count
+                    pairs[slots[_slot_of(slots, lost), 1], _COUNT] -= count
                     gained[n_gained], gained[n_gained + 1] = token, after
                     n_gained += 2
                 for i in range(0, n_gained, 2):
                     key = np.uint64(gained[i]) << _HALF | np.uint64(gained[i + 1])
-                    slot = _slot_of(slots, keys, key)
-                    pair = slots[slot]
-                    if pair < 0:
-                        pair = n_pairs
+                    slot = _slot_of(slots, key)
+                    if slots[slot, 0] == _FREE:
+                        slots[slot, 0], slots[slot, 1] = key, n_pairs
+                        keys[n_pairs], pairs[n_pairs, _COUNT], pairs[n_pairs, _FIRST] = key, 0, -1
                         n_pairs += 1
-                        slots[slot], keys[pair], pair_counts[pair], first_entry[pair] = pair, key, 0, -1
-                    pair_counts[pair] += count
-                    if first_entry[pair] < 0 or entry_piece[first_entry[pair]] != piece:
+                    pair = slots[slot, 1]
+                    pairs[pair, _COUNT] += count
+                    first = pairs[pair, _FIRST]
+                    if first < 0 or entries[first, _PIECE] != piece:
                         if free_entry >= 0:
                             new = free_entry
-                            free_entry = entry_next[new]
+                            free_entry = np.int64(entries[new, _NEXT])
                         else:
-                            new = n_entries
+                            new = np.int64(n_entries)
                             n_entries += 1
-                        entry_piece[new], entry_next[new] = piece, first_entry[pair]
-                        first_entry[pair] = new
+                        entries[new, _PIECE], entries[new, _NEXT] = piece, first
+                        pairs[pair, _FIRST] = new
                 symbols[write] = token
                 write += 1
                 read += 2
             ends[piece] = write
-        pair_counts[best] = 0
+        pairs[best, _COUNT] = 0
         if len(heap) < in_heap + n_pairs - old_pairs:
             size = max(2 * len(heap), in_heap + n_pairs - old_pairs)
             heap, heap_counts = _longer(heap, size), _longer(heap_counts, size)
         for pair in range(old_pairs, n_pairs):
-            if pair_counts[pair] >= min_frequency:
-                heap[in_heap], heap_counts[in_heap] = pair, pair_counts[pair]
+            if pairs[pair, _COUNT] >= min_frequency:
+                heap[in_heap], heap_counts[in_heap] = pair, pairs[pair, _COUNT]
                 _sift_up(heap, heap_counts, in_heap, keys)
                 in_heap += 1
     return merges[:learned]

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer as LibraryTokenizer
 
 from llm_core.atomic import write_bytes, write_json
 from llm_core.config import TokenizerConfig
+from llm_core.errors import LlmCoreError
 from llm_core.tokenizer.alphabet import byte_alphabet
 from llm_core.tokenizer.digests import DIGEST_FILE, write_digests
 
@@ -74,6 +75,9 @@ def tokenizer_from_pieces(pieces: PieceCounts, config: TokenizerConfig) -> Libra
     """Learn the merges from counted pieces, and make the tokenizer that encodes by them.
 
     It is the one that the library's own ``BpeTrainer`` makes of the same text, to the last byte of its file.
+
+    Raises:
+        LlmCoreError: the pieces have more than 2^30 bytes.
     """
     from llm_core.tokenizer.merges import learn
 
@@ -81,6 +85,11 @@ def tokenizer_from_pieces(pieces: PieceCounts, config: TokenizerConfig) -> Libra
     first_token = np.empty(256, np.int32)
     first_token[[byte for _, byte in alphabet]] = np.arange(256)
     content, starts, counts = pieces.arrays()
+    if len(content) >= 2**30:
+        raise LlmCoreError(
+            f"the {len(counts):,} distinct pieces of the text have {len(content):,} bytes, more than can be counted.",
+            fix="Lower `tokenizer.max_distinct_pieces`.",
+        )
     most = max(0, config.vocab_size - len(SPECIAL_TOKENS) - len(alphabet))
     learned = learn(first_token[content], starts, counts, most, config.min_frequency)
 

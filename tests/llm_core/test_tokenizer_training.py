@@ -170,3 +170,17 @@ def test_a_flipped_bit_is_found_and_named(tmp_path: Path) -> None:
         Tokenizer.load(tmp_path)
     (tmp_path / DIGEST_FILE).unlink()  # a tokenizer of other origin
     assert Tokenizer.load(tmp_path).vocab_size > 262
+
+
+def test_compiled_loops_need_no_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's file system may be read-only."""
+    from numba.core.caching import CacheImpl
+
+    from llm_core.compiled import compiled
+
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+
+    def twice(number):  # type: ignore[no-untyped-def]
+        return 2 * number
+
+    assert compiled(twice)(21) == 42
