@@ -163,7 +163,7 @@ def plan_memory(
             available //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     expected = None
     if peaks.measured:
-        share = TYPICAL_UTILIZATION[device.type]
+        share = TYPICAL_UTILIZATION[f"{device.type} {task.train.precision}"]
         expected = share * peaks.measured * parallel.world_size / flops_per_token
     plan = calculate_plan(
         task.shape,
