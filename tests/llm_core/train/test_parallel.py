@@ -26,6 +26,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("several")
     done = subprocess.run(
         [sys.executable, "-m", "tests.llm_core.train.several_processes", str(folder)],
+        cwd=Path(__file__).parents[3],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
