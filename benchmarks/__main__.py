@@ -31,6 +31,7 @@ PARTS = {
     "languages": "language identification on labelled texts, language by language",
     "tokenizing": "Parquet text to token shards, against tiktoken and tokenizers: speed, and the same ids",
     "loader": "rows for training out of shards, against a PyTorch DataLoader over the same files",
+    "tokenizer_training": "text to 32,000 entries, against tokenizers, SentencePiece and gigabpe; memory of a gigabyte",
     "training_speed": "tokens per second of the quickstart's model on a CPU, against transformers' Trainer",
     "sample_efficiency": "tokens to a nanoGPT recipe's final loss, three seeds",
     "gpu_training": "124M, 350M and 1B on one GPU, against a plain nanoGPT-style loop",

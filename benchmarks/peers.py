@@ -21,8 +21,9 @@ REQUIREMENTS = (
     "polars==2.1.0",
     "spacy==3.8.18",
     "scipy==1.17.1",
+    "gigabpe==0.1.0",
 )
-VERSIONS_OF = ("datatrove", "datasketch", "rensa", "gaoya", "polars", "spacy", "xxhash", "numpy", "pyarrow")
+VERSIONS_OF = ("datatrove", "datasketch", "rensa", "gaoya", "polars", "spacy", "xxhash", "numpy", "pyarrow", "gigabpe")
 _FOLDER = Path(__file__).parents[1] / ".venv-peers"
 _LIMIT_SECONDS = 1_800
 
