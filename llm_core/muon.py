@@ -42,8 +42,29 @@ def newton_schulz(matrices: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
     return x.mT if tall else x
 
 
+def even_out(updates: Tensor) -> Tensor:
+    """Rows of standing matrices, columns of lying ones, made equally long; each whole matrix as long as it was.
+
+    An orthogonalized matrix has orthonormal vectors along its shorter side only, so along the longer one some neurons
+    would learn faster than others. NorMuon's idea (Li et al. 2025, arXiv:2510.05491), without its running mean, and
+    with columns where the matrix is lying; both did better that way here.
+
+    Args:
+        updates: (count, rows, columns)
+    """
+    across = -1 if updates.shape[-2] >= updates.shape[-1] else -2
+    lengths = torch.linalg.vector_norm(updates, dim=across, keepdim=True, dtype=torch.float32)
+    even = lengths.norm(dim=(-2, -1), keepdim=True) / max(updates.shape[-2:]) ** 0.5
+    return updates * (even / (lengths + 1e-7)).to(updates.dtype)
+
+
+def update_of(matrices: Tensor) -> Tensor:
+    """What Muon makes of momenta: (count, rows, columns) to the same shape in bfloat16."""
+    return even_out(newton_schulz(matrices))
+
+
 class Muon:
-    """Momentum, orthogonalized: every direction of a matrix moves equally far.
+    """Momentum, orthogonalized: every direction of a matrix moves equally far, and every neuron.
 
     The rate is scaled by sqrt(max(1, rows / columns)), the convention of the original; so ``lr`` is the size of the
     update's singular values and doesn't depend on the width. Weight decay is decoupled, as in AdamW.
@@ -82,7 +103,7 @@ class Muon:
                 gradients = [torch.where(admitted > 0, g, m) for g, m in zip(gradients, momenta, strict=True)]
             torch._foreach_lerp_(momenta, gradients, 1.0 - MOMENTUM)
             ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov: look one step ahead
-            updates = on_whole_matrices(newton_schulz, ahead, parameters[0])
+            updates = on_whole_matrices(update_of, ahead, parameters[0])
             torch._foreach_mul_(weights, 1.0 - rate * self.weight_decay * taken)
             rows, columns = parameters[0].shape
             for weight, update in zip(weights, updates, strict=True):

@@ -5,7 +5,7 @@ from llm_core.adapt.classify import TextClassifier
 from llm_core.config import ModelConfig, OptimizerConfig
 from llm_core.model.initialization import initialize
 from llm_core.model.transformer import Transformer
-from llm_core.muon import newton_schulz
+from llm_core.muon import even_out, newton_schulz
 from llm_core.optim import Optimizer, parameter_groups
 
 SHAPE = ModelConfig(layers=2, dim=32, heads=4, kv_heads=2, ffn_dim=48, context_length=16)
@@ -37,6 +37,16 @@ def test_newton_schulz_makes_singular_values_roughly_one(shape: tuple[int, int, 
     assert singular.mean() == pytest.approx(0.9, abs=0.15)
 
 
+@pytest.mark.parametrize("shape", [(2, 6, 4), (2, 4, 6), (1, 5, 5)])
+def test_neurons_are_made_to_learn_equally_fast(shape: tuple[int, int, int]) -> None:
+    updates = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    even = even_out(updates)
+    assert torch.allclose(even.norm(dim=(1, 2)), updates.norm(dim=(1, 2)))
+    lengths = even.norm(dim=2 if shape[1] >= shape[2] else 1)
+    assert torch.allclose(lengths, lengths[:, :1].expand_as(lengths))
+    assert not even_out(torch.zeros(shape)).any()
+
+
 def test_muon_equals_the_textbook_form_one_matrix_at_a_time() -> None:
     torch.manual_seed(0)
     model = new_model()
@@ -50,6 +60,9 @@ def test_muon_equals_the_textbook_form_one_matrix_at_a_time() -> None:
     momentum = 0.05 * gradients[name]
     ahead = gradients[name] * 0.05 + momentum * 0.95
     update = newton_schulz(ahead[None])[0].float()
+    update_length = update.norm()
+    update = update / update.norm(dim=1, keepdim=True)  # (48, 32): a standing matrix, so its rows
+    update = update * update_length / update.norm()
     expected = before[name] * (1 - 0.05 * 0.5) - 0.05 * (48 / 32) ** 0.5 * update
     assert torch.allclose(dict(model.named_parameters())[name], expected, atol=2e-3)
 
