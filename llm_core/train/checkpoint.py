@@ -49,7 +49,7 @@ from llm_core.train.checkpoint_files import (
     write_manifest,
     write_tensors,
 )
-from llm_core.train.checkpoint_folder import ANCHOR, PERMANENT, CheckpointFolder, trouble_with
+from llm_core.train.checkpoint_folder import CheckpointFolder, trouble_with
 from llm_core.train.meter import disk_error
 from llm_core.train.parallel import Parallel
 
@@ -99,6 +99,7 @@ class Checkpoints:
         folder: ``checkpoints/`` of the artifact, the same for all processes.
         identity: all that decides the weights, as JSON values: a checkpoint of another run is refused.
         keep: so many of the newest stay.
+        reach: and one that is at least so many steps older than the newest, for a rollback.
         background: write while training goes on.
         published: told the step of a checkpoint at the moment when it is safe; possibly from another thread.
         failed: told (step, why) of one that couldn't be written. The earlier ones are as they were, and training
@@ -112,13 +113,14 @@ class Checkpoints:
         identity: Mapping[str, Any],
         keep: int,
         *,
+        reach: int = 0,
         parallel: Parallel | None = None,
         background: bool = False,
         published: Callable[[int], None] = lambda step: None,
         failed: Callable[[int, Exception], None] = lambda step, error: None,
         beat: Callable[[], None] = lambda: None,
     ) -> None:
-        self.folder, self.background = CheckpointFolder(folder, keep), background
+        self.folder, self.background = CheckpointFolder(folder, keep, reach), background
         self.identity = json.loads(json.dumps(identity, sort_keys=True))
         self.parallel = parallel or Parallel()
         self._published, self._failed, self._beat = published, failed, beat
@@ -129,22 +131,12 @@ class Checkpoints:
 
     # ------------------------------------------------------------------------------------------------------- saving
 
-    def save(
-        self,
-        step: int,
-        groups: TensorGroups,
-        state: Mapping[str, Any],
-        *,
-        permanent: bool = False,
-        anchor: bool = False,
-    ) -> None:
+    def save(self, step: int, groups: TensorGroups, state: Mapping[str, Any], *, permanent: bool = False) -> None:
         """Write the checkpoint of ``step``. When this returns ``groups`` may change; publishing may go on behind.
 
         Args:
             permanent: it is never deleted to make room for later ones.
-            anchor: a rollback may go to it.
         """
-        kinds = {kind for kind, wanted in ((PERMANENT, permanent), (ANCHOR, anchor)) if wanted}
         self.join()
         if self._error is not None and not isinstance(self._error, OSError | DiskFull):
             raise self._error  # not the disk: trying again will not help
@@ -155,11 +147,11 @@ class Checkpoints:
         files = own_pieces(groups, self._index, self.parallel.rank)
         described = {"step": step, "identity": self.identity, **state}
         if not self.background:
-            self._write(temporary, step, files, described, kinds)
+            self._write(temporary, step, files, described, permanent)
             return
         copies = self._host.of(files)
         self._writer = threading.Thread(
-            target=self._write, args=(temporary, step, copies, described, kinds), name="checkpoint"
+            target=self._write, args=(temporary, step, copies, described, permanent), name="checkpoint"
         )
         self._writer.start()
 
@@ -216,17 +208,17 @@ class Checkpoints:
         step: int,
         files: Mapping[str, Mapping[str, Tensor]],
         state: Mapping[str, Any],
-        kinds: set[str],
+        permanent: bool,
     ) -> None:
         """Write this process's part; the main process then publishes the whole. Tells how it went, never raises."""
         try:
             try:
-                self._write_once(temporary, step, files, state, kinds)
+                self._write_once(temporary, step, files, state, permanent)
             except Exception as error:
                 if not isinstance(disk_error(error, self.folder.path), DiskFull):
                     raise
                 self.folder.make_room()
-                self._write_once(temporary, step, files, state, kinds)
+                self._write_once(temporary, step, files, state, permanent)
         except Exception as error:
             self._error = disk_error(error, self.folder.path)
             self._give_up(temporary)
@@ -245,7 +237,7 @@ class Checkpoints:
         step: int,
         files: Mapping[str, Mapping[str, Tensor]],
         state: Mapping[str, Any],
-        kinds: set[str],
+        permanent: bool,
     ) -> None:
         rank = self.parallel.rank
         if self.parallel.is_main:
@@ -259,7 +251,7 @@ class Checkpoints:
             written |= _await_pieces(temporary, other)
         written[STATE] = write_json_file(temporary / STATE, state)
         written[INDEX] = write_json_file(temporary / INDEX, self._index)
-        write_manifest(temporary, step, written, kinds)
+        write_manifest(temporary, step, written, permanent=permanent)
         self.folder.publish(temporary, step)
         for other in range(1, self.parallel.world_size):
             (self.folder.of(step) / _mark(other, DONE)).unlink(missing_ok=True)
@@ -282,14 +274,11 @@ class Checkpoints:
 
     # ------------------------------------------------------------------------------------------------------ loading
 
-    def newest(
-        self, damaged: Callable[[str, str], None], *, before: int | None = None, anchor: bool = False
-    ) -> Checkpoint | None:
+    def newest(self, damaged: Callable[[str, str], None], *, before: int | None = None) -> Checkpoint | None:
         """The newest intact checkpoint, or None.
 
         Args:
             before: only of earlier steps than this one.
-            anchor: only those that were saved as one.
             damaged: told (checkpoint, what is wrong with it) for each that had to be passed over.
 
         Raises:
@@ -298,8 +287,7 @@ class Checkpoints:
         self.join()
         if self.parallel.is_main:
             self.folder.remove_leftovers()
-        wanted = [step for step in self.folder.steps() if not anchor or ANCHOR in self.folder.kinds(step)]
-        steps: Any = self.parallel.gather(wanted[::-1])[0]
+        steps: Any = self.parallel.gather(self.folder.steps()[::-1])[0]
         for step in steps:
             if before is not None and step >= before:
                 continue

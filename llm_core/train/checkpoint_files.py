@@ -196,8 +196,8 @@ def write_json_file(path: Path, value: Any) -> dict[str, Any]:
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def write_manifest(folder: Path, step: int, files: Mapping[str, Any], kinds: Iterable[str]) -> None:
-    manifest = {"version": VERSION, "step": step, "kinds": sorted(kinds), "files": dict(sorted(files.items()))}
+def write_manifest(folder: Path, step: int, files: Mapping[str, Any], *, permanent: bool) -> None:
+    manifest = {"version": VERSION, "step": step, "permanent": permanent, "files": dict(sorted(files.items()))}
     write_json_file(folder / MANIFEST, {"sha256": _digest(manifest), **manifest})
 
 

@@ -11,24 +11,19 @@ from llm_core.atomic import write_bytes
 from llm_core.train.checkpoint_files import Damaged, damage, read_manifest
 
 LATEST, BEST = "LATEST", "BEST"
-#: What a checkpoint may be besides ephemeral. Anchors are those that a rollback goes to: written at steps that follow
-#: from the configuration, not when the clock said so, or an interrupted run would go back to another step than an
-#: unbroken one.
-PERMANENT, ANCHOR = "permanent", "anchor"
-#: So many of the newest anchors stay.
-ANCHORS = 2
 PREFIX, REPLACED = "step-", ".replaced"
 
 
 class CheckpointFolder:
-    """Ephemeral checkpoints, of which the last few stay, anchors, permanent ones, and the best. One process changes it.
+    """Ephemeral checkpoints, of which the last few stay, permanent ones, and the best. One process changes it.
 
     Args:
         keep: so many of the newest ephemeral ones stay.
+        reach: and, for a rollback, one that is at least so many steps older than the newest.
     """
 
-    def __init__(self, path: Path, keep: int) -> None:
-        self.path, self.keep = path, keep
+    def __init__(self, path: Path, keep: int, reach: int = 0) -> None:
+        self.path, self.keep, self.reach = path, keep, reach
         self._best = self._read_best()
 
     def of(self, step: int) -> Path:
@@ -66,10 +61,11 @@ class CheckpointFolder:
         """Keep the last few and those that are kept for good. Later ones than ``newest`` were damaged and passed over,
         or belong to a course that was given up: they go too."""
         self.forget_after(newest)
-        kinds = {step: self.kinds(step) for step in self.steps()}
-        anchors = [step for step in kinds if ANCHOR in kinds[step]]
-        ephemeral = [step for step in kinds if PERMANENT not in kinds[step]]
-        kept = {*ephemeral[-self.keep :], *anchors[-ANCHORS:], self._best, newest}
+        steps = self.steps()
+        ephemeral = [step for step in steps if not self._is_permanent(step)]
+        old_enough = [step for step in steps if step <= newest - self.reach]
+        coming_of_age = [step for step in steps if step > newest - self.reach]
+        kept = {*ephemeral[-self.keep :], *old_enough[-1:], *coming_of_age[:1], self._best, newest}
         for step in ephemeral:
             if step not in kept:
                 self._delete(step)
@@ -89,7 +85,7 @@ class CheckpointFolder:
         for step in reversed(self.steps()):
             if not intact and trouble_with(self.of(step), step) is None:
                 intact = True
-            elif step != self._best and PERMANENT not in self.kinds(step):
+            elif step != self._best and not self._is_permanent(step):
                 self._delete(step)
 
     def mark_best(self, step: int) -> None:
@@ -108,12 +104,11 @@ class CheckpointFolder:
             return step if self.of(step).is_dir() else None
         return None
 
-    def kinds(self, step: int) -> set[str]:
-        """PERMANENT, ANCHOR, both or none."""
+    def _is_permanent(self, step: int) -> bool:
         try:
-            return set(read_manifest(self.of(step))["kinds"])
+            return bool(read_manifest(self.of(step))["permanent"])
         except Damaged:
-            return set()
+            return False
 
     def _delete(self, step: int) -> None:
         shutil.rmtree(self.of(step), ignore_errors=True)

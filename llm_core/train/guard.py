@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from llm_core.config import GuardConfig
 STEPS_BETWEEN_READINGS = 16
 #: Deviations are counted in at least this share of the mean: where nothing varies, anything would be a spike.
 LEAST_DEVIATION = 0.01
+#: A rollback goes back this part (one in so many) of the window before the first skipped step.
+MARGIN = 16
 TAKEN, NONFINITE, SPIKE = 0.0, 1.0, 2.0
 
 
@@ -38,23 +40,46 @@ class Skipped:
     """`nonfinite` or `spike`."""
 
 
+class Rollback(NamedTuple):
+    """From step ``step`` on, training takes another course than it did: what came of the first one is known."""
+
+    step: int
+    left_out: int
+    """So many more batches are left out from then on."""
+    skipped: int
+    """Steps of the first course that were skipped from there on."""
+
+
 class Guard:
     """Judges every step by its loss and gradient norm. Its state is kept in every checkpoint."""
 
     def __init__(self, config: GuardConfig, device: torch.device) -> None:
         self.config, self.device = config, device
-        self.skipped = 0
-        self.rollbacks = 0
-        self.lr_scale = 1.0
-        """Every rollback lowers the learning rate by a factor."""
-        self.data_offset = 0
-        """Batches that were left out by rollbacks: step s trains on batch s + this."""
+        self.rollbacks: list[Rollback] = []
+        self._skipped = 0  # on the present course
         self.recent: list[tuple[int, str]] = []
         """(step, reason) of those skipped in the last ``window`` steps that no rollback has answered."""
         # (loss and gradient norm, window), oldest first. Empty places are NaN, and nothing is greater than a mean
         # with a NaN in it: so the window counts only when it is full.
         self._window = torch.full((2, config.window), math.nan, device=device)
         self._verdicts: list[tuple[int, Tensor]] = []
+
+    def until(self, step: int) -> list[Rollback]:
+        """The rollbacks that tell in ``step``. Training goes back to some checkpoint, and comes to the step where it
+        takes another course in the way that it came the first time. So when checkpoints were written doesn't matter."""
+        return [rollback for rollback in self.rollbacks if rollback.step <= step]
+
+    def lr_scale(self, step: int) -> float:
+        """Every rollback lowers the learning rate by a factor."""
+        return float(self.config.rollback_lr_factor ** len(self.until(step)))
+
+    def data_offset(self, step: int) -> int:
+        """Batches that were left out by rollbacks: ``step`` trains on batch ``step`` + this."""
+        return sum(rollback.left_out for rollback in self.until(step))
+
+    def skipped(self, step: int) -> int:
+        """Steps that weren't taken, on courses that were given up as well."""
+        return self._skipped + sum(rollback.skipped for rollback in self.until(step))
 
     def judge(self, step: int, loss: Tensor, gradient_norm: Tensor) -> Tensor:
         """1 if the update may be taken, else 0: fp32 scalar on the device."""
@@ -80,19 +105,22 @@ class Guard:
             return []
         verdicts = torch.stack([verdict for _, verdict in self._verdicts]).tolist()  # one transfer for all
         found = [
-            Skipped(step, step + self.data_offset, "spike" if verdict == SPIKE else "nonfinite")
+            Skipped(step, step + self.data_offset(step), "spike" if verdict == SPIKE else "nonfinite")
             for (step, _), verdict in zip(self._verdicts, verdicts, strict=True)
             if verdict != TAKEN
         ]
         newest = self._verdicts[-1][0]
         self._verdicts.clear()
-        self.skipped += len(found)
+        self._skipped += len(found)
         recent = [*self.recent, *((s.step, s.reason) for s in found)]
         self.recent = [(step, reason) for step, reason in recent if step > newest - self.config.window]
         return found
 
     def cluster(self) -> int | None:
-        """The first step of a cluster of skipped ones that is to be answered by a rollback; None if there is none.
+        """Where a cluster of skipped steps that is to be answered by a rollback begins; None if there is none.
+
+        That is a little before the first of them: skipped steps leave the weights alone, so if these are to blame, a
+        step that was taken before did the harm.
 
         A spike counts only next to another skipped step. The step after one has the same weights: if it is as usual,
         the batch was odd and not the weights, and leaving it out was all there was to do. (Measured on small batches
@@ -100,34 +128,31 @@ class Guard:
         """
         steps = {step for step, _ in self.recent}
         counted = [step for step, why in self.recent if why == "nonfinite" or {step - 1, step + 1} & steps]
-        return counted[0] if len(counted) >= self.config.rollback_after else None
+        if len(counted) < self.config.rollback_after:
+            return None
+        return max(0, counted[0] - self.config.window // MARGIN)
 
-    def roll_back(self, left_out: int, before: dict[str, Any]) -> None:
-        """Go on from the state that the guard had ``before``, a checkpoint's, but knowing better.
-
-        Args:
-            left_out: so many batches further are not trained on.
-        """
-        skipped, rollbacks, lr_scale, data_offset = self.skipped, self.rollbacks, self.lr_scale, self.data_offset
+    def roll_back(self, first: int, now_at: int, before: dict[str, Any]) -> None:
+        """Go on from the state that the guard had ``before``, a checkpoint's, but knowing better: from step ``first``
+        on, leave out the batches that were trained on between there and ``now_at``, and go more slowly."""
+        skipped = sum(step >= first for step, _ in self.recent)
+        rollbacks = [*self.rollbacks, Rollback(first, now_at - first, skipped)]
         self.load_state(before)
-        self.skipped, self.rollbacks, self.recent = skipped, rollbacks + 1, []
-        self.lr_scale, self.data_offset = lr_scale * self.config.rollback_lr_factor, data_offset + left_out
+        self.rollbacks = rollbacks
 
     def state(self) -> dict[str, Any]:
         """As JSON values. Verdicts must have been read back."""
         assert not self._verdicts, "unread verdicts would be lost"
         return {
-            "skipped": self.skipped,
-            "rollbacks": self.rollbacks,
-            "lr_scale": self.lr_scale,
-            "data_offset": self.data_offset,
+            "skipped": self._skipped,
+            "rollbacks": [list(rollback) for rollback in self.rollbacks],
             "recent": [list(each) for each in self.recent],
             "window": [[value for value in row if math.isfinite(value)] for row in self._window.tolist()],
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.skipped, self.rollbacks = int(state["skipped"]), int(state["rollbacks"])
-        self.lr_scale, self.data_offset = float(state["lr_scale"]), int(state["data_offset"])
+        self._skipped = int(state["skipped"])
+        self.rollbacks = [Rollback(*map(int, rollback)) for rollback in state["rollbacks"]]
         self.recent = [(int(step), str(reason)) for step, reason in state["recent"]]
         size = self.config.window
         rows = [[math.nan] * (size - len(row)) + [float(value) for value in row] for row in state["window"]]

@@ -103,6 +103,7 @@ class _Trainer:
             out / "checkpoints",
             plan.identity,
             runtime.keep_checkpoints,
+            reach=plan.train.guard.window,
             parallel=self.parallel,
             background=runtime.async_checkpoints,
             published=self.checkpoint_published,
@@ -165,9 +166,9 @@ class _Trainer:
             loss=self.loss.item(),
             validation=self.validation,
             tokens_per_second=speed,
-            skipped_steps=self.guard.skipped,
+            skipped_steps=self.guard.skipped(self.step),
             resumed_from=resumed_from,
-            rollbacks=self.guard.rollbacks,
+            rollbacks=len(self.guard.rollbacks),
             memory_bytes=memory_in_use(self.device),
             utilization=self.meter.utilization(speed),
         )
@@ -211,9 +212,9 @@ class _Trainer:
         On a GPU nothing here waits for it: losses, norms and verdicts are read when they are logged.
         """
         train = self.plan.train
-        share = learning_rate_share(self.step, self.plan.steps, train.schedule) * self.guard.lr_scale
+        share = learning_rate_share(self.step, self.plan.steps, train.schedule) * self.guard.lr_scale(self.step)
         self.model.train()
-        loss_sum, valid, tokens, text_bytes = self.gradients.of_batch(self.step + self.guard.data_offset)
+        loss_sum, valid, tokens, text_bytes = self.gradients.of_batch(self.step + self.guard.data_offset(self.step))
         self.loss = loss_sum / max(1, valid)
         norm = scale_and_clip(self.model.parameters(), valid, train.optimizer.clip_norm, self.parallel)
         admitted = self.guard.judge(self.step, self.loss, norm)
@@ -247,25 +248,27 @@ class _Trainer:
         """
         guard, now_at = self.guard, self.step
         checkpoint = None
-        if guard.rollbacks < self.plan.train.guard.max_rollbacks:
-            # One that old may be pruned already. Skipped steps left the weights alone, so a later one will do.
-            checkpoint = self.checkpoints.newest(self.damaged, before=first) or self.checkpoints.newest(self.damaged)
+        if len(guard.rollbacks) < self.plan.train.guard.max_rollbacks:
+            # One that old may be gone for a full disk. Skipped steps left the weights alone: a later one will do.
+            find = self.checkpoints.newest
+            checkpoint = find(self.damaged, before=first + 1) or find(self.damaged)
         if checkpoint is None:
             raise Diverged(
                 f"{len(guard.recent)} of the last {self.plan.train.guard.window} steps had a loss or a gradient that "
-                f"is not finite or far above the others, after {guard.rollbacks} rollbacks.",
+                f"is not finite or far above the others, after {len(guard.rollbacks)} rollbacks.",
                 where=f"step {now_at}",
                 fix="Lower the learning rate, warm up longer, or set precision: fp32; events.jsonl names the batches.",
             )
         self.checkpoints.forget_after(checkpoint.step)
         self.restore(checkpoint)
-        guard.roll_back(now_at - self.step, checkpoint.state["guard"])
+        left_out = [step + guard.data_offset(first) for step in (first, now_at)]
+        guard.roll_back(first, now_at, checkpoint.state["guard"])
         self.save_soon = True
         self.record(
             "rollback",
             from_step=now_at,
-            left_out_batches=[self.step + guard.data_offset - (now_at - self.step), self.step + guard.data_offset],
-            lr_scale=guard.lr_scale,
+            left_out_batches=left_out,
+            lr_scale=guard.lr_scale(first),
         )
 
     def let_observe(self) -> None:
@@ -377,8 +380,8 @@ class _Trainer:
             "train/loss": finite(loss),
             "train/lr": self.plan.train.optimizer.lr * share,
             "train/grad_norm": finite(norm),
-            "guard/skipped_steps": self.guard.skipped,
-            "guard/rollbacks": self.guard.rollbacks,
+            "guard/skipped_steps": self.guard.skipped(self.step - 1),
+            "guard/rollbacks": len(self.guard.until(self.step - 1)),
         }
         if bytes_per_target:
             values["train/bits_per_byte"] = finite(loss / math.log(2) / bytes_per_target)

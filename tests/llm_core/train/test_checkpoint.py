@@ -114,16 +114,18 @@ def test_the_last_few_the_permanent_ones_and_the_best_stay(tmp_path: Path) -> No
     assert names(tmp_path) == ["LATEST", "step-00000002"]
 
 
-def test_the_newest_anchors_stay_for_a_rollback(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, IDENTITY, 1)
-    for step in range(9):
-        checkpoints.save(step, groups(step), {}, anchor=step % 2 == 0)
-    assert names(tmp_path) == ["LATEST", *(f"step-{step:08d}" for step in (6, 8))]
-    for step in (9, 10, 11):
-        checkpoints.save(step, groups(step), {}, anchor=step % 2 == 0)
-    assert names(tmp_path) == ["LATEST", *(f"step-{step:08d}" for step in (8, 10, 11))]
-    found = [newest(tmp_path, **options)[0] for options in ({"anchor": True}, {"anchor": True, "before": 10}, {})]
-    assert [each.step for each in found if each is not None] == [10, 8, 11]
+def test_one_that_is_old_enough_for_a_rollback_stays(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, IDENTITY, 1, reach=4)
+    kept = []
+    for step in (0, 1, 3, 6, 7, 9, 12):
+        checkpoints.save(step, groups(step), {})
+        kept.append(sorted(int(name[5:]) for name in names(tmp_path) if name != "LATEST"))
+    assert kept == [[0], [0, 1], [0, 3], [0, 3, 6], [3, 6, 7], [3, 6, 9], [6, 9, 12]]
+    checkpoints.folder.keep = 2
+    for step in (14, 17, 20, 22):
+        checkpoints.save(step, groups(step), {})
+        kept.append(sorted(int(name[5:]) for name in names(tmp_path) if name != "LATEST"))
+    assert kept[7:] == [[9, 12, 14], [12, 14, 17], [14, 17, 20], [17, 20, 22]]
 
 
 def test_saving_an_earlier_step_again_replaces_it_and_deletes_the_later_ones(tmp_path: Path) -> None:

@@ -70,6 +70,12 @@ def test_only_skipped_steps_of_the_last_window_make_a_cluster() -> None:
     assert guard.cluster() == 17
 
 
+def test_a_rollback_goes_back_a_little_further_than_the_first_skipped_step() -> None:
+    guard = Guard(GuardConfig(window=64, rollback_after=2), CPU)
+    feed(guard, [*wave(30), math.nan, math.nan])
+    assert guard.cluster() == 26
+
+
 def test_a_spike_between_usual_steps_is_the_batchs_and_not_counted() -> None:
     guard = Guard(GuardConfig(window=8, rollback_after=2), CPU)
     feed(guard, [*wave(8), 50.0, 2.0, 50.0, 2.0, 50.0])
@@ -114,7 +120,13 @@ class _Crash(BaseException):
 
 
 def run(
-    out: Path, bad: set[int], *, factor: float = math.nan, crash_after: int = 10**9, **guard: Any
+    out: Path,
+    bad: set[int],
+    *,
+    factor: float = math.nan,
+    crash_after: int = 10**9,
+    runtime: LlmRuntime = RUNTIME,
+    **guard: Any,
 ) -> tuple[Trained, nn.Module, list[int]]:
     """Train on batches of which some give a spoiled loss.
 
@@ -149,7 +161,7 @@ def run(
         out=out,
         device=CPU,
         progress=no_progress,
-        runtime=RUNTIME,
+        runtime=runtime,
     )
     return trained, model, batches.asked
 
@@ -165,7 +177,7 @@ def events(out: Path, name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("factor", "bad"), [(math.nan, [12, 14, 15]), (30.0, [13, 14, 15])])
 def test_a_cluster_is_rolled_back_and_its_rows_are_left_out(tmp_path: Path, factor: float, bad: list[int]) -> None:
     trained, _, asked = run(tmp_path, set(bad), factor=factor)
-    back = bad[0] - 1
+    back = bad[0]
     assert asked == [*range(16), *range(16, 16 + 24 - back)]  # what comes after the cluster comes at step ``back``
     [rollback] = events(tmp_path, "rollback")
     assert (rollback["from_step"], rollback["step"], rollback["lr_scale"]) == (16, back, 0.5)
@@ -191,6 +203,19 @@ def test_a_crash_around_a_rollback_changes_nothing(tmp_path: Path) -> None:
             [(x["step"], x.get("train/loss")) for x in lines(of / "metrics.jsonl")] for of in (tmp_path / "whole", out)
         ]
         assert told[0] == told[1]
+
+
+def test_when_checkpoints_were_written_does_not_matter_to_a_rollback(tmp_path: Path) -> None:
+    """The clock decides when; so a killed run has others than an unbroken one."""
+    bad = {12, 14, 15, 19, 20, 21}
+    outcomes = []
+    for changes in ({}, {"checkpoint_every_seconds": 1000}, {"keep_checkpoints": 1}):
+        out = tmp_path / str(len(outcomes))
+        trained, model, _ = run(out, bad, runtime=RUNTIME.model_copy(update=changes))
+        told = [{k: v for k, v in x.items() if k[:4] not in ("time", "perf")} for x in lines(out / "metrics.jsonl")]
+        outcomes.append((trained.skipped_steps, trained.rollbacks, told, [p.tolist() for p in model.parameters()]))
+    assert outcomes[0][:2] == (6, 2)
+    assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
 def test_rollbacks_that_do_not_help_end_the_run(tmp_path: Path) -> None:
