@@ -90,9 +90,8 @@ class _Trainer:
         stop: StopSignal,
         parallel: Parallel,
     ) -> None:
-        self.model, self.plan = model, plan
+        self.model, self.plan, self.parallel = model, plan, parallel
         self.measure, self.device, self.progress, self.runtime, self.stop = validate, device, progress, runtime, stop
-        self.parallel = parallel
         self.optimizer = Optimizer(model, plan.train.optimizer)
         self.average = WeightAverage(model, plan.train.ema_decay)
         self.guard = Guard(plan.train.guard, device)
@@ -184,10 +183,8 @@ class _Trainer:
         else:
             self.metrics.cut(0)
             torch.manual_seed(self.plan.train.seed)  # dropout; the weights were seeded by whoever made the model
-        if self.plan.memory is not None:
-            self.record("plan", **self.plan.memory.event(), compiled=self.plan.compiled)
-        if self.plan.peaks is not None:
-            self.record("peaks", **self.plan.peaks.event())
+        for name, details in self.plan.events().items():
+            self.record(name, **details)
         if checkpoint is not None:
             self.record("resumed", micro_batch_rows=self.gradients.micro_batch_rows)
         else:
@@ -237,8 +234,7 @@ class _Trainer:
         if not (self.guard.reading_is_due(self.step) or self.step == self.plan.steps):
             return
         self.note_skipped_steps()
-        first = self.guard.cluster()
-        if first is not None:
+        if (first := self.guard.cluster()) is not None:
             self.roll_back(first)
 
     def roll_back(self, first: int) -> None:

@@ -52,6 +52,15 @@ class Plan:
     """(vocab,) int64 UTF-8 bytes of each token, for bits per byte. None: not told."""
     observer: Observer | None = None
 
+    def events(self) -> dict[str, dict[str, Any]]:
+        """What the log is told before the first step."""
+        found: dict[str, dict[str, Any]] = {}
+        if self.memory is not None:
+            found["plan"] = {**self.memory.event(), "compiled": self.compiled}
+        if self.peaks is not None:
+            found["peaks"] = self.peaks.event()
+        return found
+
 
 @dataclass(frozen=True)
 class Trained:
