@@ -28,13 +28,13 @@ VERSION: Mapping[str, int] = {
     "data_card": 1,
     "classification_set": 1,
     "instruction_set": 1,
-    "tokenizer": 1,
-    "shards": 1,
-    "pretrain": 1,
-    "classifier": 1,
-    "classifier_from_scratch": 1,
-    "assistant": 1,
-    "evaluate": 1,
+    "tokenizer": 2,
+    "shards": 2,
+    "pretrain": 2,
+    "classifier": 2,
+    "classifier_from_scratch": 2,
+    "assistant": 2,
+    "evaluate": 2,
 }
 
 

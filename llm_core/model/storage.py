@@ -63,6 +63,7 @@ def save_model(
     (folder / CONFIG).unlink(missing_ok=True)  # from here to its return the folder is not a model
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
+        temporary.chmod(0o644)  # the library writes for the owner alone; a model is there for others to read
     description = {
         "format": FORMAT,
         "version": VERSION,
