@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 REFERENCE = "huggingface"
+#: Text after which an encoder that remembers words forgets them.
+REMEMBERED_BYTES = 256_000_000
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,27 @@ class HuggingFaceEncoder:
 
 
 class GigatokenEncoder:
-    """https://pypi.org/project/gigatoken: reads Arrow's buffers as they are, remembers the ids of words."""
+    """https://pypi.org/project/gigatoken: reads Arrow's buffers as they are, remembers the ids of all words.
+
+    That memory has no bound (measured: 6 bytes for each byte of random words), so now and then it begins anew.
+    """
 
     def __init__(self, folder: Path) -> None:
         import awkward
         import gigatoken
 
         self._from_arrow = awkward.from_arrow
-        self._tokenizer = gigatoken.Tokenizer.from_json(_without_special_tokens(folder))
+        settings = _without_special_tokens(folder)
+        self._new = lambda: gigatoken.Tokenizer.from_json(settings)
+        self._tokenizer = self._new()
+        self._remembered = 0
 
     def encode(self, texts: pa.LargeStringArray) -> Encoded:
         if not len(texts):
             return _joined([])
+        self._remembered += texts.nbytes
+        if self._remembered > REMEMBERED_BYTES:
+            self._tokenizer, self._remembered = self._new(), texts.nbytes
         rows = self._tokenizer.encode_batch(self._from_arrow(texts), parallel=False).layout.to_ListOffsetArray64(True)
         offsets = np.asarray(rows.offsets.data)
         ids = np.asarray(rows.content.to_contiguous().data, dtype=np.uint32)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_core.tokenizer import encoders
 from llm_core.tokenizer.encode import Tokenizer
 from llm_core.tokenizer.encoders import ENCODERS, REFERENCE, Encoder
 from llm_core.tokenizer.parity import choose_encoder, probe_texts
@@ -48,6 +49,12 @@ def test_a_part_of_an_array_is_encoded_by_itself(encoder: Encoder, tokenizer: To
     texts = pa.array(["one", "two two", "", "three"], pa.large_string()).slice(1, 2)
     encoded = encoder.encode(texts)
     assert encoded.ids.tolist() == tokenizer.encode("two two") and encoded.lengths[1] == 0
+
+
+def test_forgetting_changes_nothing(encoder: Encoder, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoders, "REMEMBERED_BYTES", 20)
+    for text in ("the cat sat", "the cat", "the cat sat on the mat"):
+        assert encoder.encode(pa.array([text], pa.large_string())).ids.tolist() == tokenizer.encode(text)
 
 
 def test_the_probe_covers_what_is_hard(tokenizer: Tokenizer) -> None:
