@@ -104,6 +104,8 @@ def comparison(
         except peers.Absent as reason:
             if str(reason) not in absent:
                 absent.append(str(reason))
+        except Exception as error:  # someone else's library; ours is trained and saved by now
+            absent.append(f"a tokenizer failed ({type(error).__name__}: {error})")
     return {"rows": rows, "absent": absent, "sample_bytes": sum(len(text.encode()) for text in sample)}
 
 

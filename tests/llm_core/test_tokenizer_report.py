@@ -88,6 +88,16 @@ def test_what_is_not_there_is_named_and_never_fetched(monkeypatch: pytest.Monkey
     assert {row["language"] for row in found["rows"]} == {"all"}
 
 
+def test_a_peer_that_fails_costs_its_row_only(monkeypatch: pytest.MonkeyPatch, reported: Path) -> None:
+    def broken(*_: object) -> peers.Contender:
+        raise ValueError("changed its mind")
+
+    monkeypatch.setattr(peers, "sentencepiece", broken)
+    tokenizer = Tokenizer.load(reported)
+    found = comparison(tokenizer, TokenizerConfig(vocab_size=340), [ENGLISH * 30], HeldOut([ENGLISH], [None]))
+    assert "changed its mind" in found["absent"][0] and found["rows"][0]["tokenizer"] == "ours"
+
+
 def test_without_held_out_text_and_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "documents").mkdir()
     table = pa.table({"text": [ENGLISH] * 9, "split": ["train"] * 9})
