@@ -1,11 +1,9 @@
-"""The trainer as a child process, killed for real."""
+"""The trainer as a child process. (tests/system/test_training_kills.py kills it.)"""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +30,6 @@ class Child:
         out, err = self.process.communicate(timeout=200)
         return self.process.returncode, [json.loads(line) for line in out.splitlines()], err.decode()
 
-    def send_when(self, path: Path, lines: int, number: int) -> None:
-        """Send a signal once ``path`` has that many lines."""
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and self.process.poll() is None:
-            if path.exists() and path.read_bytes().count(b"\n") >= lines:
-                break
-            time.sleep(0.005)
-        self.process.send_signal(number)
-
 
 def request(toy: Any, out: Path, **runtime: Any) -> dict[str, Any]:
     return {
@@ -59,44 +48,6 @@ def request(toy: Any, out: Path, **runtime: Any) -> dict[str, Any]:
         "out": str(out),
         "runtime": {"device": "cpu", "threads": 1, "log_every": 1, "micro_batch_rows": 3, **runtime},
     }
-
-
-def losses(out: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "time" and not k.startswith("perf/")} for line in lines]
-
-
-def events(out: Path) -> list[str]:
-    return [json.loads(line)["event"] for line in (out / "events.jsonl").read_text().splitlines()]
-
-
-@pytest.mark.slow
-def test_killed_and_terminated_again_and_again_it_ends_with_the_same_bits(toy: Any, tmp_path: Path) -> None:
-    code, messages, stderr = Child(request(toy, tmp_path / "whole"), tmp_path / "a").wait()
-    assert code == 0, stderr
-    assert messages[-1]["counters"]["steps"] == STEPS
-    assert any("progress" in message for message in messages)
-
-    broken = tmp_path / "broken"
-    demand = request(toy, broken, checkpoint_every_seconds=0.05)
-    for lines in (7, 41):
-        child = Child(demand, tmp_path / "b")
-        child.send_when(broken / "metrics.jsonl", lines, signal.SIGKILL)
-        assert child.wait()[0] == -signal.SIGKILL
-    child = Child(demand, tmp_path / "b")
-    child.send_when(broken / "metrics.jsonl", 80, signal.SIGTERM)
-    code, messages, stderr = child.wait()
-    assert code == 75, stderr
-    assert messages[-1]["error"]["exit_code"] == 75 and messages[-1]["error"]["type"] == "Preempted"
-    assert "Traceback" not in stderr
-    assert events(broken)[-1] == "preempted"
-    code, _, stderr = Child(demand, tmp_path / "b").wait()
-    assert code == 0, stderr
-
-    assert events(broken).count("resumed") >= 2
-    assert losses(broken) == losses(tmp_path / "whole")
-    weights = [(out / "model" / "model.safetensors").read_bytes() for out in (broken, tmp_path / "whole")]
-    assert weights[0] == weights[1]
 
 
 @pytest.mark.slow
