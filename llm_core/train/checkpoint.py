@@ -192,6 +192,12 @@ class Checkpoints:
         if self.parallel.is_main:
             self.folder.forget_after(step)
 
+    def make_room(self) -> None:
+        """Give up what isn't needed to go on: all ephemeral checkpoints but the best and the newest that is intact."""
+        self.join()
+        if self.parallel.is_main:
+            self.folder.make_room()
+
     def _begin(self, step: int) -> Path:
         """The folder to write into, which all processes agree on."""
         temporary = self.folder.path / f"{self.folder.of(step).name}.{os.getpid()}.tmp"

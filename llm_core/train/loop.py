@@ -215,7 +215,7 @@ class _Trainer:
         self.loss = loss_sum / max(1, valid)
         norm = scale_and_clip(self.model.parameters(), valid, train.optimizer.clip_norm, self.parallel)
         admitted = self.guard.judge(self.step, self.loss, norm)
-        self.optimizer.step(share, admitted)
+        self.optimizer.step(share, admitted, self.step)
         self.optimizer.zero_grad()
         self.average.update(admitted)
         self.step += 1
@@ -311,7 +311,7 @@ class _Trainer:
             self.note_skipped_steps()
             self.saved_at = time.monotonic()
             try:
-                metrics_bytes = self.metrics.sync()
+                metrics_bytes = self.metrics.sync(self.checkpoints.make_room)
             except DiskFull as error:
                 self.checkpoint_failed(self.step, error)
                 metrics_bytes = -1

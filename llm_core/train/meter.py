@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,15 +66,24 @@ class JsonLines:
         """Bytes so far."""
         return os.fstat(self._file).st_size
 
-    def sync(self) -> int:
+    def sync(self, make_room: Callable[[], None] | None = None) -> int:
         """Flush to the disk; the size then.
+
+        Args:
+            make_room: called where the disk is full, before the last try.
 
         Raises:
             DiskFull: lines still wait in memory.
         """
         with self._lock:
             if self._waiting:
-                self._write()
+                try:
+                    self._write()
+                except DiskFull:
+                    if make_room is None:
+                        raise
+                    make_room()
+                    self._write()
             os.fsync(self._file)
             return self.size()
 
@@ -101,7 +110,7 @@ class NoLines(JsonLines):
     def size(self) -> int:
         return 0
 
-    def sync(self) -> int:
+    def sync(self, make_room: Callable[[], None] | None = None) -> int:
         return 0
 
     def cut(self, size: int) -> None:
