@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from llm_core.train.parallel.matrices import on_whole_matrices
 from llm_core.train.parallel.parts import local
 
-#: Nesterov momentum.
-MOMENTUM = 0.95
+#: Nesterov momentum at the first step and from step MOMENTUM_STEPS on: early gradients are soon out of date.
+FIRST_MOMENTUM, MOMENTUM, MOMENTUM_STEPS = 0.85, 0.95, 100
 #: Coefficients of the quintic iteration, tuned for the steepest slope at zero.
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_STEPS = 5
@@ -58,6 +58,10 @@ def even_out(updates: Tensor) -> Tensor:
     return updates * (even / (lengths + 1e-7)).to(updates.dtype)
 
 
+def momentum_at(step: int) -> float:
+    return FIRST_MOMENTUM + (MOMENTUM - FIRST_MOMENTUM) * min(1.0, step / MOMENTUM_STEPS)
+
+
 def update_of(matrices: Tensor) -> Tensor:
     """What Muon makes of momenta: (count, rows, columns) to the same shape in bfloat16."""
     return even_out(newton_schulz(matrices))
@@ -83,13 +87,13 @@ class Muon:
         self._batches = list(by_shape.values())
 
     @torch.no_grad()
-    def step(self, share: float, admitted: Tensor | None = None) -> None:
-        """One update at ``share`` of the peak rate; none where ``admitted``, a scalar on the device, is 0.
+    def step(self, share: float, admitted: Tensor | None = None, number: int = MOMENTUM_STEPS) -> None:
+        """Update ``number`` (0, 1, ...) at ``share`` of the peak rate; none where ``admitted`` (on the device) is 0.
 
         The device is asked nothing: a gradient that isn't admitted, whatever it holds, is replaced by the momentum,
         which a mean with itself doesn't change, and the update is multiplied by the verdict.
         """
-        rate = self.lr * share
+        rate, momentum = self.lr * share, momentum_at(number)
         for names in self._batches:
             parameters = [self.parameters[name] for name in names]
             weights = [local(parameter) for parameter in parameters]
@@ -101,8 +105,8 @@ class Muon:
             taken = torch.ones((), device=weights[0].device) if admitted is None else admitted
             if admitted is not None:
                 gradients = [torch.where(admitted > 0, g, m) for g, m in zip(gradients, momenta, strict=True)]
-            torch._foreach_lerp_(momenta, gradients, 1.0 - MOMENTUM)
-            ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov: look one step ahead
+            torch._foreach_lerp_(momenta, gradients, 1.0 - momentum)
+            ahead = torch._foreach_lerp(gradients, momenta, momentum)  # Nesterov: look one step ahead
             updates = on_whole_matrices(update_of, ahead, parameters[0])
             torch._foreach_mul_(weights, 1.0 - rate * self.weight_decay * taken)
             rows, columns = parameters[0].shape

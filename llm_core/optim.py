@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from llm_core.config import OptimizerConfig
-from llm_core.muon import Muon
+from llm_core.muon import MOMENTUM_STEPS, Muon
 from llm_core.train.parallel.parts import is_divided, local, split_like
 
 #: What AdamW keeps of each parameter besides the number of updates: mean gradient and mean squared gradient.
@@ -86,11 +86,12 @@ class Optimizer:
                 "exp_avg_sq": torch.zeros_like(parameter),
             }
 
-    def step(self, share: float, admitted: Tensor | None = None) -> None:
+    def step(self, share: float, admitted: Tensor | None = None, number: int = MOMENTUM_STEPS) -> None:
         """Update every parameter at ``share`` of the peak learning rates.
 
         Args:
             admitted: fp32 scalar on the device; 0 leaves weights and state as they are, whatever the gradients hold.
+            number: of this update (0, 1, ...); Muon's momentum grows in the first ones.
         """
         for group in self.adamw.param_groups:
             group["lr"] = self.config.lr * share
@@ -101,7 +102,7 @@ class Optimizer:
             if part is not parameter:
                 part.data, part.grad = local(parameter), None if parameter.grad is None else local(parameter.grad)
         self.adamw.step()
-        self.muon.step(share, admitted)
+        self.muon.step(share, admitted, number)
 
     def zero_grad(self) -> None:
         for parameters in (self.groups.muon, self._named):

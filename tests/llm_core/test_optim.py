@@ -5,7 +5,7 @@ from llm_core.adapt.classify import TextClassifier
 from llm_core.config import ModelConfig, OptimizerConfig
 from llm_core.model.initialization import initialize
 from llm_core.model.transformer import Transformer
-from llm_core.muon import even_out, newton_schulz
+from llm_core.muon import even_out, momentum_at, newton_schulz
 from llm_core.optim import Optimizer, parameter_groups
 
 SHAPE = ModelConfig(layers=2, dim=32, heads=4, kv_heads=2, ffn_dim=48, context_length=16)
@@ -47,6 +47,10 @@ def test_neurons_are_made_to_learn_equally_fast(shape: tuple[int, int, int]) -> 
     assert not even_out(torch.zeros(shape)).any()
 
 
+def test_momentum_grows_in_a_line_and_then_stays() -> None:
+    assert [momentum_at(step) for step in (0, 50, 100, 10**6)] == pytest.approx([0.85, 0.90, 0.95, 0.95])
+
+
 def test_muon_equals_the_textbook_form_one_matrix_at_a_time() -> None:
     torch.manual_seed(0)
     model = new_model()
@@ -55,10 +59,10 @@ def test_muon_equals_the_textbook_form_one_matrix_at_a_time() -> None:
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-    optimizer.step(0.5)
+    optimizer.step(0.5, number=50)
     name = "blocks.0.feed_forward.gate.weight"  # (48, 32)
-    momentum = 0.05 * gradients[name]
-    ahead = gradients[name] * 0.05 + momentum * 0.95
+    momentum = 0.1 * gradients[name]
+    ahead = gradients[name] * 0.1 + momentum * 0.9
     update = newton_schulz(ahead[None])[0].float()
     update_length = update.norm()
     update = update / update.norm(dim=1, keepdim=True)  # (48, 32): a standing matrix, so its rows
