@@ -36,7 +36,7 @@ TRAIN = {
     "optimizer": {"name": "muon", "lr": 0.003},
     "schedule": {"warmup_steps": 5},
     # So jumpy that spikes are skipped all the time, and that some of them end in a rollback.
-    "guard": {"spike_sigma": 4.0, "window": 16, "rollback_after": 2, "rollback_lr_factor": 0.9, "max_rollbacks": 100},
+    "guard": {"spike_sigma": 5.0, "window": 16, "rollback_after": 2, "rollback_lr_factor": 0.9, "max_rollbacks": 100},
 }
 RUNTIME = {
     "device": "cpu",
