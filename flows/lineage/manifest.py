@@ -26,6 +26,8 @@ SOURCE = "source"
 #: Not part of what the artifact is: our own notes, and what only a resume needs.
 _LEFT_OUT_FILES = frozenset({MANIFEST, LOCK, UNFINISHED})
 _LEFT_OUT_FOLDERS = frozenset({"checkpoints"})
+#: Outputs that tell how the others were made, with times: no next stage reads them, so they don't count as content.
+_TOLD = frozenset({"events.jsonl", "metrics.jsonl", "report.json", "report.md", "report.png"})
 
 
 class _Record(BaseModel):
@@ -67,8 +69,9 @@ class Manifest(_Record):
 
     @property
     def digest(self) -> str:
-        """sha256 over the names and digests of all outputs: equal digests are equal bytes."""
-        return hashlib.sha256(canonical_json([[o.path, o.sha256] for o in self.outputs])).hexdigest()
+        """sha256 over the names and digests of all outputs that a next stage may read: equal digests are equal bytes."""
+        content = [[output.path, output.sha256] for output in self.outputs if output.path not in _TOLD]
+        return hashlib.sha256(canonical_json(content)).hexdigest()
 
     @property
     def bytes(self) -> int:

@@ -52,6 +52,18 @@ def make(store: Store, stage: Stage, fingerprint: str = FINGERPRINT, text: str =
         return writer.publish({"documents": 3, "loss": 0.5, "best": "a"})
 
 
+def test_when_it_was_made_is_no_content(store: Store) -> None:
+    """A model that comes out the same a second time is the same, whatever the clock wrote into its log."""
+
+    def made(fingerprint: str, log: str, text: str = "weights") -> str:
+        with store.writer(stage_called(), fingerprint) as writer:
+            (writer.out / "model.txt").write_text(text)
+            (writer.out / "metrics.jsonl").write_text(log)
+            return writer.publish({}).digest
+
+    assert made("a" * 64, "09:00") == made("b" * 64, "10:00") != made("c" * 64, "10:00", "others")
+
+
 def test_a_published_artifact_is_found_with_all_that_it_says(store: Store) -> None:
     stage = stage_called()
     made = make(store, stage, inputs=read_from("d" * 64))
