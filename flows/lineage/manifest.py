@@ -69,7 +69,7 @@ class Manifest(_Record):
 
     @property
     def digest(self) -> str:
-        """sha256 over the names and digests of all outputs that a next stage may read: equal digests are equal bytes."""
+        """sha256 over the names and digests of all that a next stage may read: equal digests are equal bytes."""
         content = [[output.path, output.sha256] for output in self.outputs if output.path not in _TOLD]
         return hashlib.sha256(canonical_json(content)).hexdigest()
 
