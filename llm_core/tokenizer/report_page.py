@@ -12,13 +12,13 @@ from llm_core.tokenizer.report import ALL
 #: One line: Prefect's pages show every line break as one.
 _MEANING = (
     "**Bytes per token** says how much text one token carries: twice as many, and the same text is half as long a "
-    "sequence, which costs half the training and fits twice into the context. **Tokens per word** is the same seen from "
-    "the language (words as whitespace separates them, so don't compare it across scripts that use none): a language "
-    "with more tokens a word than others pays more for the same content and is learned from less. **Unknown** tokens "
-    "are lost for good: a vocabulary of whole words has no entry for rare words, names and typing errors, one of "
-    "characters none for rare characters. Byte-level BPE has no unknown, since each of the 256 bytes is a token and any "
-    'text is made of bytes. Compare rows that are "from the sample": they learned from the same text; ours learned from '
-    "all of it."
+    "sequence, which costs half the training and fits twice into the context. **Tokens per word** is the same "
+    "seen from the language (words as whitespace separates them, so don't compare it across scripts that use "
+    "none): a language with more tokens a word than others pays more for the same content and is learned from "
+    "less. **Unknown** tokens are lost for good: a vocabulary of whole words has no entry for rare words, names "
+    "and typing errors, one of characters none for rare characters. Byte-level BPE has no unknown, since each of "
+    "the 256 bytes is a token and any text is made of bytes. Compare rows that are 'from the sample': they "
+    "learned from the same text; ours learned from all of it."
 )
 
 
