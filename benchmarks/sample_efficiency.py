@@ -5,8 +5,8 @@ The baseline is nanoGPT's recipe: GPT-2's architecture and initialization, AdamW
 the first seed. Ours is what this product trains with: Muon, WSD, its own initialization and architecture; its rates
 are those of ``configs/quickstart.yaml``, which were tuned on such data before and not for this contest.
 
-A loss in the middle of a schedule says little, so every number of ours is that of a run whose schedule ends there:
-runs of a third, a half and two thirds of the baseline's tokens, and between their losses a line over log(tokens).
+A loss in the middle of a schedule says little, so every number of ours is that of a run whose schedule ends there: an
+eighth of the baseline's tokens, then more, until its loss is reached; between two losses a line over log(tokens).
 
     python -m benchmarks sample_efficiency                                        # on a CPU, about 20 minutes
     python -m benchmarks.sample_efficiency --scale 124m --corpus PATH             # on a GPU; hours
@@ -31,7 +31,7 @@ from benchmarks.corpus import VARIABLE, corpus_path
 
 BAR = 0.5
 SEEDS = (1, 2, 3)
-FRACTIONS = (Fraction(1, 3), Fraction(1, 2), Fraction(2, 3))
+FRACTIONS = (Fraction(1, 8), Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), Fraction(2, 3))
 VALIDATION_SHARE = 20
 """Every so many-th document is held out."""
 
@@ -56,7 +56,7 @@ class Scale:
 
 
 SCALES = {
-    "cpu": Scale(4, 128, 4, 128, 4096, 4096, 480, (1e-3, 3e-3, 6e-3), 6e-3, 0.015),
+    "cpu": Scale(4, 128, 4, 128, 4096, 4096, 480, (5e-4, 1e-3, 3e-3, 6e-3), 6e-3, 0.015),
     "124m": Scale(12, 768, 6, 1024, 32_768, 524_288, 4000, (6e-4, 1.2e-3, 2.4e-3), 3e-3, 0.02),
 }
 
@@ -97,11 +97,13 @@ def compete(scratch: Path, scale: Scale, seeds: tuple[int, ...]) -> dict[str, An
     ours: dict[str, Any] = {}
     bars = []
     for preset in ("portable", "speed"):
-        runs = {
-            part: [train(data, scratch, scale, preset, round(scale.steps * part), seed) for seed in seeds]
-            for part in FRACTIONS
-        }
-        losses = {float(part): mean(result.loss for result in results) for part, results in runs.items()}
+        runs: dict[Fraction, list[Result]] = {}
+        losses: dict[float, float] = {}
+        for part in FRACTIONS:
+            runs[part] = [train(data, scratch, scale, preset, round(scale.steps * part), seed) for seed in seeds]
+            losses[float(part)] = mean(result.loss for result in runs[part])
+            if losses[float(part)] <= target:
+                break
         share, how = share_to_reach(target, losses)
         print(f"groundup, {preset}: {how}")
         bars.append(ceiling(f"{preset}: share of the tokens to the baseline's loss", share, BAR, ""))
