@@ -26,17 +26,8 @@ BATCH_ROWS = 8192
 
 
 @dataclass(frozen=True)
-class Documents:
-    """Some documents of a file: ``texts[i]`` belongs to ``splits[i]`` and came from ``sources[i]``."""
-
-    texts: list[str]
-    splits: list[str]
-    sources: list[str]
-
-
-@dataclass(frozen=True)
 class DocumentBatch:
-    """The same as columns, without a Python object for each document."""
+    """Some documents of a file as columns, without a Python object for each document."""
 
     texts: pa.LargeStringArray
     """Valid UTF-8, never null, never empty."""
@@ -104,16 +95,13 @@ def document_pieces(folder: Path, piece_bytes: int) -> list[Piece]:
     return pieces
 
 
-def read_piece(piece: Piece, *, once: bool = False) -> Iterator[DocumentBatch]:
+def read_piece(piece: Piece) -> Iterator[DocumentBatch]:
     """The documents of some row groups in order, a few MB at a time; empty texts are left out.
 
     The column `split` decides; without it the hash of `doc_id` does, or of the text itself.
 
-    Args:
-        once: leave out the repetitions of a mixture.
-
     Raises:
-        LlmCoreError: the file is damaged, or names an unknown split.
+        LlmCoreError: the file is damaged, has no text column, or names an unknown split.
     """
     wanted = ("text", "doc_id", "split", "source", "language", "repetition")
     rows = min(BATCH_ROWS, max(1, BATCH_BYTES * piece.rows // max(1, piece.text_bytes)))
@@ -123,18 +111,7 @@ def read_piece(piece: Piece, *, once: bool = False) -> Iterator[DocumentBatch]:
         for batch in file.iter_batches(
             batch_size=rows, row_groups=list(piece.groups), columns=columns, use_threads=False
         ):
-            yield _documents(batch, piece.path, once)
-
-
-def read_documents(folder: Path, *, once: bool = False) -> Iterator[Documents]:
-    """All documents, in the order of the files and their rows; empty texts are left out.
-
-    ``once`` and errors as in :func:`read_piece`, besides that a file may have no text column.
-    """
-    for piece in document_pieces(folder, 0):
-        for batch in read_piece(piece, once=once):
-            splits = [SPLITS[code] for code in batch.splits]
-            yield Documents(batch.texts.to_pylist(), splits, batch.sources.to_pylist())
+            yield _documents(batch, piece.path)
 
 
 class _opened:
@@ -172,7 +149,7 @@ class _opened:
         )
 
 
-def _documents(batch: pa.RecordBatch, path: Path, once: bool) -> DocumentBatch:
+def _documents(batch: pa.RecordBatch, path: Path) -> DocumentBatch:
     names = batch.schema.names
     texts = batch.column("text").cast(pa.large_string())
     texts.validate(full=True)  # Parquet doesn't check that text is UTF-8, and encoders rely on it
@@ -181,8 +158,6 @@ def _documents(batch: pa.RecordBatch, path: Path, once: bool) -> DocumentBatch:
         repeated = pc.greater(pc.fill_null(batch.column("repetition"), 0), 0)
     else:
         repeated = pa.repeat(pa.scalar(False), len(texts))
-    if once:
-        kept = pc.and_(kept, pc.invert(repeated))
     if not pc.all(kept, min_count=0).as_py():
         texts, repeated, batch = texts.filter(kept), repeated.filter(kept), batch.filter(kept)
     if "split" in names:

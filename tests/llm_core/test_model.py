@@ -16,6 +16,7 @@ from llm_core.model.positions import rotate
 from llm_core.model.presets import forward_flops_per_token, parameter_count, training_flops_per_token
 from llm_core.model.storage import load_extra_tensors, load_model, read_description, save_model
 from llm_core.model.transformer import Transformer
+from tests.llm_core.stand_ins import random_model
 
 VOCAB = 300
 
@@ -26,14 +27,7 @@ def small_config(**changes: object) -> ModelConfig:
 
 
 def small_model(**changes: object) -> Transformer:
-    """Random weights, large enough that every part of the model shows in the logits (norm weights too)."""
-    model = Transformer(small_config(**changes), VOCAB).eval()
-    initialize(model, seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model
+    return random_model(small_config(**changes), VOCAB)
 
 
 def some_tokens(batch: int = 2, time: int = 32) -> torch.Tensor:

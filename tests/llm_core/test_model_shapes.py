@@ -28,6 +28,7 @@ from llm_core.model.storage import load_model, save_model
 from llm_core.model.transformer import Transformer
 from llm_core.optim import Optimizer
 from llm_core.train.objectives import GPU_CHUNK
+from tests.llm_core.stand_ins import random_model
 
 VOCAB = 120
 SHAPE = {"layers": 3, "dim": 32, "heads": 4, "ffn_dim": 48, "context_length": 16}
@@ -45,14 +46,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def model_of(kind: str, **changes: object) -> Transformer:
-    """Random weights, large enough that every part shows in the logits."""
-    model = Transformer(ModelConfig.model_validate(SHAPE | KINDS[kind] | changes), VOCAB).eval()
-    initialize(model, seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model
+    return random_model(ModelConfig.model_validate(SHAPE | KINDS[kind] | changes), VOCAB)
 
 
 def some_tokens(batch: int = 2, time: int = 16) -> torch.Tensor:

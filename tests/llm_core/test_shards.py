@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from llm_core.config import LlmRuntime, ShardsConfig, TokenizerConfig
 from llm_core.errors import LlmCoreError
 from llm_core.progress import no_progress
-from llm_core.shards.documents import read_documents, split_of
+from llm_core.shards.documents import split_of
 from llm_core.shards.format import read_index, token_dtype
 from llm_core.shards.loader import TokenRows
 from llm_core.shards.order import permute, permute_many
 from llm_core.stages import train_tokenizer, write_shards
 from llm_core.tokenizer.encode import Tokenizer
+from tests.llm_core.stand_ins import read_documents
 
 SPLITS = ["train"] * 8 + ["validation", "test"]
 

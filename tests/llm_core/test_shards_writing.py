@@ -19,12 +19,13 @@ import pytest
 from llm_core.config import LlmRuntime, ShardsConfig, TokenizerConfig
 from llm_core.errors import LlmCoreError
 from llm_core.progress import no_progress
-from llm_core.shards.documents import document_pieces, read_documents, read_piece
+from llm_core.shards.documents import document_pieces, read_piece
 from llm_core.shards.format import read_index
 from llm_core.shards.workers import WorkerDied, map_in_order
 from llm_core.stages import train_tokenizer, write_shards
 from llm_core.tokenizer import parity
 from llm_core.tokenizer.encoders import ENCODERS, Encoded, HuggingFaceEncoder
+from tests.llm_core.stand_ins import read_documents
 
 ROOT = Path(__file__).parents[2]
 ONE = LlmRuntime(encode_workers=1)

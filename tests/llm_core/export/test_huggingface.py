@@ -14,7 +14,6 @@ from llm_core.errors import LlmCoreError
 from llm_core.export.families import describe, understand
 from llm_core.export.huggingface import export_model, import_model
 from llm_core.generate.engine import generate
-from llm_core.model.initialization import initialize
 from llm_core.model.presets import parameter_count
 from llm_core.model.storage import load_model, save_model
 from llm_core.model.transformer import Transformer
@@ -22,6 +21,7 @@ from llm_core.progress import no_progress
 from llm_core.stages import pretrain
 from llm_core.tokenizer.encode import Tokenizer
 from tests.llm_core.conftest import Toy
+from tests.llm_core.stand_ins import random_model
 
 VOCAB = 90
 SHAPE = {"layers": 2, "dim": 32, "heads": 4, "kv_heads": 2, "head_dim": 8, "ffn_dim": 48, "context_length": 24}
@@ -44,14 +44,7 @@ MODELS = {
 
 
 def some_model(changes: dict[str, object]) -> Transformer:
-    """Random weights, large enough that every part of the model shows in the logits."""
-    model = Transformer(ModelConfig.model_validate(SHAPE | changes), VOCAB).eval()
-    initialize(model, seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model
+    return random_model(ModelConfig.model_validate(SHAPE | changes), VOCAB)
 
 
 def some_tokens() -> torch.Tensor:
