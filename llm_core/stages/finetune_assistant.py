@@ -19,7 +19,6 @@ def run(
     Raises:
         LlmCoreError: there are no conversations, or none whose answer fits into ``max_tokens``.
     """
-    import math
 
     from llm_core.adapt.classify import model_folder
     from llm_core.adapt.examples import read_conversations
@@ -59,7 +58,7 @@ def run(
             row_tokens=max_tokens,
             fixed_shapes=False,
             validate=validate,
-            steps=max(1, math.ceil(config.epochs * batches.steps_per_epoch)),
+            steps=batches.steps(config.epochs),
             train=config,
             identity={
                 "stage": "assistant",

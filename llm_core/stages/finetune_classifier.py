@@ -21,7 +21,6 @@ def run(
     Raises:
         LlmCoreError: there are no examples, or the pretrained model is missing.
     """
-    import math
 
     from llm_core.adapt.classify import TextClassifier, labelled_examples, model_folder, save_classifier
     from llm_core.adapt.examples import LABELS_FILE, read_labelled, read_labels
@@ -85,7 +84,7 @@ def run(
             row_tokens=max_tokens,
             fixed_shapes=False,
             validate=validate,
-            steps=max(1, math.ceil(train.epochs * batches.steps_per_epoch)),
+            steps=batches.steps(train.epochs),
             train=train,
             identity={
                 "stage": "classifier",

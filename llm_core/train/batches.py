@@ -183,6 +183,10 @@ class ExampleBatches:
         self.steps_per_epoch = -(-len(examples) // self.batch_rows)
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
+    def steps(self, epochs: float) -> int:
+        """Updates in so many epochs, at least one."""
+        return max(1, math.ceil(epochs * self.steps_per_epoch))
+
     def epoch(self, epoch: int) -> list[list[int]]:
         """The examples' numbers in each batch of ``epoch``."""
         if self._epoch[0] != epoch:

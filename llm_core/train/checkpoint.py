@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +148,11 @@ class Checkpoints:
         files = own_pieces(groups, self._index, self.parallel.rank)
         described = {"step": step, "identity": self.identity, **state}
         if not self.background:
-            self._write(temporary, step, files, described, permanent)
+            self._write(temporary, step, partial(self._write_once, temporary, step, files, described, permanent))
             return
         copies = self._host.of(files)
-        self._writer = threading.Thread(
-            target=self._write, args=(temporary, step, copies, described, permanent), name="checkpoint"
-        )
+        write_once = partial(self._write_once, temporary, step, copies, described, permanent)
+        self._writer = threading.Thread(target=self._write, args=(temporary, step, write_once), name="checkpoint")
         self._writer.start()
 
     def join(self) -> None:
@@ -208,23 +208,16 @@ class Checkpoints:
                 temporary.mkdir()
         return self.folder.path / str(self.parallel.gather(temporary.name)[0])
 
-    def _write(
-        self,
-        temporary: Path,
-        step: int,
-        files: Mapping[str, Mapping[str, Tensor]],
-        state: Mapping[str, Any],
-        permanent: bool,
-    ) -> None:
-        """Write this process's part; the main process then publishes the whole. Tells how it went, never raises."""
+    def _write(self, temporary: Path, step: int, write_once: Callable[[], None]) -> None:
+        """Write this process's part, making room for it where that is needed. Tells how it went, never raises."""
         try:
             try:
-                self._write_once(temporary, step, files, state, permanent)
+                write_once()
             except Exception as error:
                 if not isinstance(disk_error(error, self.folder.path), DiskFull):
                     raise
                 self.folder.make_room()
-                self._write_once(temporary, step, files, state, permanent)
+                write_once()
         except Exception as error:
             self._error = disk_error(error, self.folder.path)
             self._give_up(temporary)
@@ -245,6 +238,7 @@ class Checkpoints:
         state: Mapping[str, Any],
         permanent: bool,
     ) -> None:
+        """Write this process's part; the main process then publishes the whole."""
         rank = self.parallel.rank
         if self.parallel.is_main:
             temporary.mkdir(parents=True, exist_ok=True)
